@@ -1,0 +1,209 @@
+package shell
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"mvdan.cc/sh/v3/syntax"
+)
+
+// The bounds of one analysis. What goes beyond one is not understood.
+const (
+	maxSource = 1 << 20
+	maxDepth  = 64
+	maxCalls  = 10_000
+	// maxSpent bounds the bytes that are parsed and expanded in all, texts
+	// within texts included, so that the work stays linear.
+	maxSpent = 8 << 20
+	// maxFrames bounds the stack of the parser, which is recursive.
+	maxFrames = 4096
+)
+
+var (
+	errTooDeep = errors.New("nested too deeply")
+	errParser  = errors.New("cannot be parsed")
+)
+
+// Analyze returns the facts about a command text, read as bash reads it.
+func Analyze(src string) Command {
+	a := &analysis{command: Command{Calls: []Call{}, Redirects: []Redirect{}, Assigns: []string{}, Parsed: true}}
+	switch {
+	case len(src) > maxSource:
+		a.refuse("longer than 1 MiB")
+	case strings.IndexByte(src, 0) >= 0:
+		a.refuse("holds a NUL byte")
+	case !utf8.ValidString(src):
+		a.refuse("not valid UTF-8")
+	default:
+		a.text(src, scope{vars: a.variables()})
+		a.settle()
+	}
+	return a.command
+}
+
+// analysis is the state of one call of [Analyze].
+type analysis struct {
+	command Command
+	parser  *syntax.Parser
+	tables  []*variables
+	dirs    directories
+	spent   int
+	seen    map[string]bool // the names in Assigns
+	aliases map[string][]string
+	// stopped reports that a bound was exceeded and nothing more is read.
+	stopped bool
+	// arithmetic and hidden report that something is evaluated as arithmetic,
+	// and that a value holds a command that arithmetic would run.
+	arithmetic, hidden bool
+	// late are the redirections that may happen later than they are written.
+	late []lateRedirect
+}
+
+// scope is where in the text a statement stands.
+type scope struct {
+	// src is the text that the positions of nodes refer to.
+	src string
+	via []string
+	// stdin is the text on standard input, nil if it is not known.
+	stdin *arg
+	// shared reports that others may read from stdin too.
+	shared bool
+	// maybe reports that a statement here may not run, or not in this shell.
+	maybe bool
+	// replayed reports that a statement here may run later, or repeatedly.
+	replayed bool
+	depth    int
+	// expanding are the aliases whose text this is.
+	expanding []string
+	vars      *variables
+}
+
+// through returns the scope of what is reached by one more step.
+func (s scope) through(step string) scope {
+	s.via = slices.Concat(s.via, []string{step})
+	return s
+}
+
+func (s scope) uncertain() scope {
+	s.maybe = true
+	return s
+}
+
+func (s scope) again() scope {
+	s.maybe, s.replayed = true, true
+	return s
+}
+
+// problem records that a part of the text was not understood.
+func (a *analysis) problem(text string) {
+	a.command.Parsed = false
+	if a.command.Problem == nil {
+		a.command.Problem = &text
+	}
+}
+
+// refuse records a problem after which nothing more is read.
+func (a *analysis) refuse(text string) {
+	if !a.stopped {
+		a.command.Problem = nil
+	}
+	a.problem(text)
+	a.stopped = true
+}
+
+func (a *analysis) dynamic() { a.command.Dynamic = true }
+
+// deeper enters one more level of nesting and reports whether it may.
+func (a *analysis) deeper(s *scope) bool {
+	s.depth++
+	if s.depth > maxDepth {
+		a.refuse(errTooDeep.Error())
+	}
+	return !a.stopped
+}
+
+// text analyses a text that a shell reads.
+func (a *analysis) text(src string, s scope) {
+	if !a.deeper(&s) {
+		return
+	}
+	a.spent += len(src)
+	if a.spent > maxSpent {
+		a.refuse("too much text within text")
+		return
+	}
+	if strings.IndexByte(src, '\r') >= 0 {
+		// The parser takes it for white space, bash for a part of a word.
+		a.refuse("holds a carriage return")
+		return
+	}
+	stmts, err := a.parse(src)
+	s.src = src
+	a.stmts(stmts, s)
+	if err != nil && !a.stopped {
+		a.problem(explain(err))
+	}
+}
+
+// parse returns the complete statements of a text, and the error that ended
+// them: bash runs what stands before an error.
+func (a *analysis) parse(src string) (stmts []*syntax.Stmt, err error) {
+	defer func() {
+		// A fault of the parser must not be one of the server.
+		if r := recover(); r != nil {
+			err = errParser
+			a.parser = nil
+		}
+	}()
+	if a.parser == nil {
+		a.parser = syntax.NewParser(syntax.Variant(syntax.LangBash))
+	}
+	// The parser may come back after an error, so the loop must not end early.
+	for stmt, problem := range a.parser.StmtsSeq(&boundedReader{rest: src}) {
+		if stmt != nil {
+			stmts = append(stmts, stmt)
+		}
+		if err == nil {
+			err = problem
+		}
+	}
+	return stmts, err
+}
+
+func explain(err error) string {
+	var parse syntax.ParseError
+	var lang syntax.LangError
+	switch {
+	case errors.As(err, &parse):
+		return fmt.Sprintf("line %d: %s", parse.Pos.Line(), parse.Text)
+	case errors.As(err, &lang):
+		return fmt.Sprintf("line %d: %s is not bash", lang.Pos.Line(), lang.Feature)
+	}
+	return err.Error()
+}
+
+// boundedReader reads a text and stops the parser when it is nested too
+// deeply. The parser reads while it descends, so that the stack is as deep as
+// the text is nested, whatever the nesting is made of; a stack that overflows
+// would end the whole process.
+type boundedReader struct {
+	rest string
+}
+
+func (r *boundedReader) Read(p []byte) (int, error) {
+	var pcs [1]uintptr
+	if runtime.Callers(maxFrames, pcs[:]) > 0 {
+		return 0, errTooDeep
+	}
+	if r.rest == "" {
+		return 0, io.EOF
+	}
+	n := copy(p, r.rest)
+	r.rest = r.rest[n:]
+	return n, nil
+}

@@ -1,0 +1,426 @@
+package shell
+
+import (
+	"slices"
+	"strings"
+)
+
+// added are the arguments that a launcher adds to those that are written.
+var added = arg{text: unknown, many: true, hidden: true, written: "..."}
+
+// call records a program that would run, and follows it if it runs others.
+func (a *analysis) call(args []arg, s scope) {
+	if len(args) == 0 || !a.deeper(&s) {
+		return
+	}
+	if len(a.command.Calls) >= maxCalls {
+		a.refuse("runs too many programs")
+		return
+	}
+	for _, g := range args {
+		a.spent += len(g.text) + 1
+	}
+	if a.spent > maxSpent {
+		a.refuse("runs programs with too many arguments")
+		return
+	}
+	c := Call{Argv: make([]string, 0, len(args)), Via: s.via}
+	if c.Via == nil {
+		c.Via = []string{}
+	}
+	var text strings.Builder
+	for i, g := range args {
+		c.Dynamic = c.Dynamic || !g.lit
+		if g.hidden && i > 0 {
+			continue
+		}
+		if i > 0 {
+			text.WriteByte(' ')
+		}
+		c.Argv = append(c.Argv, g.show())
+		text.WriteString(g.typed())
+	}
+	c.Text = text.String()
+	var known bool
+	c.Name, c.Path, known = program(args[0])
+	if !known {
+		a.dynamic()
+	}
+	if sub := subcommanders[c.Name]; sub != nil {
+		var unsure bool
+		c.Subcommand, unsure = sub.subcommand(args)
+		if unsure {
+			// An option or another subcommand may run any program.
+			a.dynamic()
+		}
+	}
+	a.command.Calls = append(a.command.Calls, c)
+	if c.Name == "" {
+		return
+	}
+	a.effects(c.Name, args, s)
+	a.launch(c.Name, args, s)
+}
+
+// program returns the name and the path of a program, and whether they are
+// certain. The name is certain if all behind the last slash is literal.
+func program(g arg) (name, path string, known bool) {
+	text := g.text
+	if g.many {
+		return "", "", false
+	}
+	trimmed := strings.TrimRight(text, "/")
+	i := strings.LastIndexByte(trimmed, '/')
+	name = trimmed[i+1:]
+	if !g.lit && (i < 0 || strings.Contains(name, "$")) {
+		return "", "", false
+	}
+	if strings.Contains(text, "/") {
+		path = g.show()
+	}
+	return name, path, g.lit || g.home
+}
+
+// launch follows a program to those that it runs.
+func (a *analysis) launch(name string, args []arg, s scope) {
+	a.alias(name, args, s)
+	if name == "git" {
+		a.git(args, s)
+	}
+	l := launchers[strings.ToLower(name)]
+	if l == nil {
+		return
+	}
+	outer := s
+	s = s.through(name)
+	switch l.form {
+	case formShell:
+		a.shell(l, args[1:], s)
+		return
+	case formForeign:
+		if len(args) != 2 || args[1].text != "--version" && args[1].text != "--help" {
+			a.dynamic()
+		}
+		return
+	case formMarked:
+		a.marked(l, args[1:], s)
+		return
+	case formSource:
+		a.dynamic()
+		s.vars.loose = true
+		a.dirs.lose()
+		return
+	default:
+	}
+	in := a.invocation(l, args[1:], s)
+	if in.unsure {
+		a.dynamic()
+	}
+	if in.quiet || a.stopped {
+		return
+	}
+	if l.moves {
+		a.dirs.lose()
+	}
+	switch l.form {
+	case formWords:
+		a.words(l, in, s)
+	case formText:
+		if name == "eval" {
+			a.evaluate(join(in.rest), s)
+			return
+		}
+		a.evaluate(join(in.rest), a.child(s))
+	case formOption:
+		a.option(l, in, s)
+	case formParallel:
+		a.parallel(in.rest, s)
+	case formTrap:
+		a.trap(in.rest, s.again())
+	case formAlias:
+		a.define(in.rest, outer, s)
+	default:
+	}
+}
+
+// child returns the scope of a new shell.
+func (a *analysis) child(s scope) scope {
+	s.vars = a.variables()
+	s.maybe = false
+	s.shared = true
+	return s
+}
+
+// evaluate analyses a command text that may not be wholly known.
+func (a *analysis) evaluate(text arg, s scope) {
+	if text.lit {
+		a.text(text.text, s)
+		return
+	}
+	a.dynamic()
+	s.vars.loose = true
+	a.dirs.lose()
+	// What is known of it still names programs, but proves nothing by itself.
+	parsed, problem := a.command.Parsed, a.command.Problem
+	a.text(text.text, s)
+	if !a.stopped {
+		a.command.Parsed, a.command.Problem = parsed, problem
+	}
+}
+
+// join returns arguments joined by spaces, as eval and watch join them.
+func join(args []arg) arg {
+	out := arg{lit: true}
+	texts := make([]string, len(args))
+	for i, g := range args {
+		texts[i] = g.text
+		out.lit = out.lit && g.lit
+	}
+	out.text = strings.Join(texts, " ")
+	return out
+}
+
+// words follows a launcher whose operands are an argument vector.
+func (a *analysis) words(l *launcher, in invocation, s scope) {
+	rest := in.rest
+	if len(rest) == 0 {
+		if l.needs || in.shell {
+			a.dynamic() // a shell that reads its standard input
+		}
+		return
+	}
+	if l.appends {
+		s.stdin = nil
+		if len(in.replace) > 0 {
+			rest = replaced(rest, in.replace)
+		} else {
+			rest = append(slices.Clip(rest), added)
+		}
+	}
+	a.call(rest, s)
+}
+
+// replaced returns arguments in which a string stands for unknown text.
+func replaced(args []arg, by []string) []arg {
+	out := slices.Clone(args)
+	for i, g := range out {
+		for _, r := range by {
+			if r != "" && strings.Contains(g.text, r) {
+				out[i].written = g.show()
+				out[i].text = strings.ReplaceAll(out[i].text, r, unknown)
+				out[i].lit, out[i].home = false, false
+			}
+		}
+	}
+	return out
+}
+
+// option follows a launcher that takes a command text as an option.
+func (a *analysis) option(l *launcher, in invocation, s scope) {
+	for _, p := range in.programs {
+		a.call([]arg{p}, s)
+	}
+	for _, t := range in.texts {
+		a.evaluate(t, a.child(s))
+	}
+	switch {
+	case l.inert || len(in.texts) > 0 && (l.shellArgs || len(in.rest) == 0):
+	case l.shellArgs && !in.words:
+		a.shell(posixShell, in.rest, s)
+	case len(in.rest) > 0:
+		a.call(in.rest, s)
+	case l.needs:
+		a.dynamic()
+	}
+}
+
+// marked follows a launcher that takes argument vectors between marks.
+func (a *analysis) marked(l *launcher, args []arg, s scope) {
+	for i := 0; i < len(args) && !a.stopped; i++ {
+		g := args[i]
+		if g.many && g.mayBeOption() {
+			a.dynamic()
+		}
+		if !g.lit || !slices.Contains(l.markers, g.text) {
+			continue
+		}
+		end := i + 1
+		for end < len(args) && args[end].text != ";" && (args[end].text != "+" || args[end-1].text != "{}") {
+			end++
+		}
+		inner := replaced(args[i+1:end], []string{"{}"})
+		if l.appends && !slices.ContainsFunc(inner, func(g arg) bool { return !g.lit }) {
+			inner = append(inner, added)
+		}
+		if strings.HasSuffix(g.text, "dir") {
+			a.dirs.lose()
+		}
+		a.call(inner, s)
+		i = end
+	}
+}
+
+// shell follows a shell: -c with a text, a script file, or standard input.
+func (a *analysis) shell(l *launcher, args []arg, s scope) {
+	hasText, stdin := false, false
+options:
+	for len(args) > 0 {
+		g := args[0]
+		p := g.prefix()
+		switch {
+		case !g.lit && (p == "" || g.many) && hasText && !g.many:
+			break options
+		case !g.lit && g.mayBeOption():
+			a.dynamic()
+			if p == "" {
+				break options
+			}
+			args = args[1:]
+		case g.text == "--" || g.text == "-":
+			args = args[1:]
+			break options
+		case strings.HasPrefix(g.text, "--"):
+			name, _, attached := strings.Cut(g.text[2:], "=")
+			if slices.Contains(l.quiet, name) {
+				return
+			}
+			takes := slices.Contains(l.longValues, name)
+			if takes {
+				a.dynamic() // a script to be read first
+			} else if !slices.Contains(l.longFlags, name) {
+				a.dynamic()
+			}
+			args = args[1:]
+			if takes && !attached && len(args) > 0 {
+				args = args[1:]
+			}
+		case len(g.text) > 1 && (g.text[0] == '-' || g.text[0] == '+'):
+			args = args[1:]
+			for _, c := range g.text[1:] {
+				switch {
+				case c == 'c':
+					hasText = true
+				case c == 's':
+					stdin = true
+				case strings.ContainsRune(l.values, c):
+					if len(args) > 0 {
+						if args[0].many {
+							a.dynamic()
+						}
+						args = args[1:]
+					}
+				case !strings.ContainsRune(l.flags, c):
+					a.dynamic()
+				}
+			}
+		default:
+			break options
+		}
+	}
+	inner := a.child(s)
+	inner.shared = s.shared
+	switch {
+	case hasText && len(args) == 0:
+	case hasText:
+		inner.shared = true
+		if args[0].many {
+			a.dynamic()
+		}
+		a.evaluate(args[0], inner)
+	case len(args) > 0 && !stdin && !isStream(args[0].text):
+		if !args[0].lit {
+			a.dynamic()
+		}
+	case s.stdin == nil || s.shared:
+		a.dynamic()
+		if s.stdin != nil {
+			a.evaluate(*s.stdin, inner)
+		}
+	default:
+		a.evaluate(*s.stdin, inner)
+	}
+}
+
+// isStream reports whether a script's path names what the shell has open.
+func isStream(path string) bool {
+	return strings.HasPrefix(path, "/dev/") || strings.HasPrefix(path, "/proc/") || strings.Contains(path, "/../") || strings.Contains(path, "//")
+}
+
+// trap follows the text that a trap runs.
+func (a *analysis) trap(rest []arg, s scope) {
+	if len(rest) > 0 && rest[0].many {
+		a.dynamic()
+	}
+	if len(rest) < 2 || rest[0].lit && (rest[0].text == "" || rest[0].text == "-") {
+		return
+	}
+	a.evaluate(rest[0], s)
+}
+
+// define records aliases. Their text runs wherever their name is used.
+func (a *analysis) define(rest []arg, outer, s scope) {
+	for _, g := range rest {
+		name, text, ok := strings.Cut(g.text, "=")
+		if !g.lit {
+			a.dynamic()
+			continue
+		}
+		if !ok {
+			continue
+		}
+		if a.aliases == nil {
+			a.aliases = map[string][]string{}
+		}
+		if !slices.Contains(a.aliases[name], text) {
+			a.aliases[name] = append(a.aliases[name], text)
+		}
+		inner := s.again()
+		inner.expanding = append(slices.Clone(outer.expanding), name)
+		a.text(text, inner)
+	}
+}
+
+// alias follows the use of an alias.
+func (a *analysis) alias(name string, args []arg, s scope) {
+	texts := a.aliases[name]
+	if len(texts) == 0 || slices.Contains(s.expanding, name) {
+		return
+	}
+	var rest strings.Builder
+	for _, g := range args[1:] {
+		rest.WriteByte(' ')
+		if g.lit {
+			rest.WriteString(quote(g.text))
+		} else {
+			rest.WriteString(unknown)
+		}
+	}
+	s = s.through("alias").again()
+	s.expanding = append(slices.Clone(s.expanding), name)
+	for _, text := range texts {
+		a.text(text+rest.String(), s)
+	}
+}
+
+// git follows the settings by which git runs other programs.
+func (a *analysis) git(args []arg, s scope) {
+	for i := 1; i < len(args) && strings.HasPrefix(args[i].text, "-"); i++ {
+		option, setting, attached := strings.Cut(args[i].text, "=")
+		takes := slices.Contains(subcommanders["git"].values, option)
+		if takes && !attached && i+1 < len(args) {
+			i++
+			setting = args[i].text
+		}
+		switch {
+		case option == "--config-env" || option == "-c" && !args[i].lit:
+			name, _, _ := strings.Cut(setting, "=")
+			if gitCommand(name+"=x") != "" || strings.Contains(name, "$") {
+				a.dynamic()
+			}
+		case option == "-c":
+			if text := gitCommand(setting); text != "" {
+				a.evaluate(arg{text: text, lit: text != unknown}, a.child(s.through("git")))
+			}
+		}
+	}
+}

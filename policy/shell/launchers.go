@@ -1,0 +1,271 @@
+package shell
+
+// form says where a program that runs other programs finds them.
+type form int
+
+const (
+	// formWords: what follows the options and operands is an argument vector.
+	formWords form = iota + 1
+	// formText: the operands, joined by spaces, are a command text.
+	formText
+	// formShell: -c text, a script file, or a script on standard input.
+	formShell
+	// formForeign: a shell whose language this package does not read.
+	formForeign
+	// formMarked: an argument vector stands between a marker and ";" or "+".
+	formMarked
+	// formOption: a command text is the value of an option; operands may stand
+	// before and after it.
+	formOption
+	// formParallel: a template, ":::" and arguments.
+	formParallel
+	// formTrap: the first of two operands is a command text.
+	formTrap
+	// formAlias: operands of the form name=text.
+	formAlias
+	// formSource: a script whose text is not known.
+	formSource
+)
+
+// launcher says how a program that runs other programs reads its arguments.
+type launcher struct {
+	form form
+	// flags and values are the short options without and with a value; the
+	// value of one in optional can only be attached to it.
+	flags, values, optional string
+	// longFlags and longValues are the same for long options.
+	longFlags, longValues []string
+	// quiet are the options with which nothing is run.
+	quiet []string
+	// text are the options whose value is a command text.
+	text []string
+	// program are the options whose value is a program.
+	program []string
+	// split are the options whose value is split into further arguments.
+	split []string
+	// replace are the options whose value stands for unknown text.
+	replace []string
+	// shell are the options that ask for a shell if there is no command.
+	shell []string
+	// chdir are the options that run the command in another directory; moves
+	// says that it always runs in one that is not known.
+	chdir []string
+	moves bool
+	// words are the options with which the operands of formOption are an
+	// argument vector; shellArgs says that without one they are those of a
+	// shell.
+	words     []string
+	shellArgs bool
+	// inert says that the operands of formOption are not run.
+	inert bool
+	// operands is the number of operands before the command.
+	operands int
+	// assigns permits NAME=value before the command.
+	assigns bool
+	// digits permits -10 as an option.
+	digits bool
+	// appends says that unknown arguments are added at the end.
+	appends bool
+	// needs says that without a command a shell is run.
+	needs bool
+	// permutes says that options may stand after operands.
+	permutes bool
+	// markers start the argument vectors of formMarked.
+	markers []string
+}
+
+// launchers are the programs that run other programs. It is data: a program is
+// known here or it is an ordinary one.
+var launchers = map[string]*launcher{
+	"env": {
+		form: formWords, flags: "-i0v", values: "uCSPa", split: []string{"S", "split-string"}, chdir: []string{"C", "chdir"}, assigns: true,
+		longFlags:  []string{"ignore-environment", "null", "debug", "help", "version", "block-signal", "default-signal", "ignore-signal", "list-signal-handling"},
+		longValues: []string{"unset", "chdir", "split-string", "argv0"},
+	},
+	"command":   {form: formWords, flags: "pvV", quiet: []string{"v", "V"}},
+	"builtin":   {form: formWords},
+	"exec":      {form: formWords, flags: "cl", values: "a"},
+	"hash":      {form: formOption, flags: "rdtl", values: "p", inert: true, program: []string{"p"}},
+	"mapfile":   callback,
+	"readarray": callback,
+	"compgen": {
+		form: formOption, flags: "abcdefgjksuvEDI", values: "oAGWFCXPSV", text: []string{"C", "F"}, inert: true,
+	},
+	"nice": {
+		form: formWords, values: "n", digits: true,
+		longFlags: []string{"help", "version"}, longValues: []string{"adjustment"},
+	},
+	"nohup": {form: formWords, longFlags: []string{"help", "version"}},
+	"timeout": {
+		form: formWords, flags: "vfp", values: "sk", operands: 1,
+		longFlags:  []string{"preserve-status", "foreground", "verbose", "help", "version"},
+		longValues: []string{"signal", "kill-after"},
+	},
+	"time": {
+		form: formWords, flags: "apqvlhV", values: "of",
+		longFlags:  []string{"append", "portability", "quiet", "verbose", "help", "version"},
+		longValues: []string{"output", "format"},
+	},
+	"setsid": {form: formWords, flags: "cfwhV", longFlags: []string{"ctty", "fork", "wait", "help", "version"}},
+	"stdbuf": {
+		form: formWords, values: "ioe",
+		longFlags: []string{"help", "version"}, longValues: []string{"input", "output", "error"},
+	},
+	"ionice": {
+		form: formWords, flags: "thV", values: "cnpPu", quiet: []string{"p", "P", "u", "pid", "pgid", "uid"},
+		longFlags: []string{"ignore", "help", "version"}, longValues: []string{"class", "classdata", "pid", "pgid", "uid"},
+	},
+	"chrt": {
+		form: formWords, flags: "abdefimoprRvhV", values: "TPD", quiet: []string{"p", "m", "pid", "max"}, operands: 1,
+		longFlags:  []string{"all-tasks", "batch", "deadline", "ext", "fifo", "idle", "max", "other", "pid", "reset-on-fork", "rr", "verbose", "help", "version"},
+		longValues: []string{"sched-runtime", "sched-period", "sched-deadline"},
+	},
+	"taskset": {
+		form: formWords, flags: "apchV", quiet: []string{"p", "pid"}, operands: 1,
+		longFlags: []string{"all-tasks", "pid", "cpu-list", "help", "version"},
+	},
+	"xargs": {
+		form: formWords, flags: "0oprtx", values: "adEILnPsJRS", optional: "eil", appends: true,
+		replace:    []string{"I", "J", "i", "replace"},
+		longFlags:  []string{"null", "open-tty", "interactive", "no-run-if-empty", "verbose", "exit", "show-limits", "help", "version", "eof", "replace", "max-lines"},
+		longValues: []string{"arg-file", "delimiter", "max-args", "max-procs", "max-chars", "process-slot-var"},
+	},
+	"find":   {form: formMarked, markers: []string{"-exec", "-execdir", "-ok", "-okdir"}},
+	"gfind":  {form: formMarked, markers: []string{"-exec", "-execdir", "-ok", "-okdir"}},
+	"fd":     {form: formMarked, appends: true, markers: []string{"-x", "--exec", "-X", "--exec-batch"}},
+	"fdfind": {form: formMarked, appends: true, markers: []string{"-x", "--exec", "-X", "--exec-batch"}},
+	"watch": {
+		form: formText, flags: "bcCegprtwxfhv", values: "nqs", optional: "d",
+		longFlags:  []string{"beep", "color", "no-color", "errexit", "chgexit", "follow", "precise", "no-rerun", "no-title", "no-wrap", "exec", "differences", "help", "version"},
+		longValues: []string{"interval", "equexit", "shotsdir"},
+	},
+	"sudo": {
+		form: formWords, flags: "ABbEeHiKklNnPSsVv", values: "CDghpRrTtUu", assigns: true,
+		quiet: []string{"e", "l", "V", "v", "K", "edit", "list", "version", "validate", "remove-timestamp", "help"},
+		shell: []string{"s", "i", "shell", "login"}, chdir: []string{"D", "chdir", "i", "login", "R", "chroot"},
+		longFlags: []string{
+			"askpass", "bell", "background", "preserve-env", "edit", "set-home", "login", "remove-timestamp", "reset-timestamp", "list",
+			"no-update", "non-interactive", "preserve-groups", "stdin", "shell", "version", "validate", "help",
+		},
+		longValues: []string{"close-from", "chdir", "group", "host", "prompt", "chroot", "role", "command-timeout", "type", "other-user", "user"},
+	},
+	"doas":   {form: formWords, flags: "Lns", values: "aCu", shell: []string{"s"}, quiet: []string{"L", "C"}},
+	"pkexec": {form: formWords, needs: true, longFlags: []string{"disable-internal-agent", "keep-cwd", "help", "version"}, longValues: []string{"user"}},
+	"gosu":   {form: formWords, operands: 1}, "su-exec": {form: formWords, operands: 1},
+	"chroot": {
+		form: formWords, operands: 1, needs: true, moves: true,
+		longFlags: []string{"skip-chdir", "help", "version"}, longValues: []string{"groups", "userspec"},
+	},
+	"unshare": {
+		form: formWords, needs: true, chdir: []string{"R", "w", "root", "wd"}, flags: "fcrhV", values: "RwSG", optional: "muinpUCT",
+		longFlags: []string{
+			"mount", "uts", "ipc", "net", "pid", "user", "cgroup", "time", "fork", "kill-child", "mount-proc", "map-root-user",
+			"map-current-user", "map-auto", "keep-caps", "help", "version",
+		},
+		longValues: []string{"map-user", "map-group", "map-users", "map-groups", "propagation", "setgroups", "root", "wd", "setuid", "setgid", "boottime", "monotonic", "load-interp"},
+	},
+	"setarch": {form: formWords, needs: true, operands: 1, flags: "BFILRSTXZhvV", longFlags: []string{"addr-no-randomize", "help", "version"}},
+	"nsenter": {
+		form: formWords, needs: true, moves: true, flags: "aFZehV", values: "tSG", optional: "muinpUCTrwW",
+		longFlags: []string{
+			"all", "mount", "uts", "ipc", "net", "pid", "user", "cgroup", "time", "root", "wd", "wdns", "env", "no-fork", "preserve-credentials",
+			"keep-caps", "follow-context", "help", "version",
+		},
+		longValues: []string{"target", "setuid", "setgid", "net-socket"},
+	},
+	"setpriv": {
+		form: formWords, flags: "dhV",
+		longFlags: []string{"dump", "no-new-privs", "clear-groups", "keep-groups", "init-groups", "reset-env", "list-caps", "help", "version"},
+		longValues: []string{
+			"ambient-caps", "inh-caps", "bounding-set", "ruid", "euid", "rgid", "egid", "reuid", "regid", "groups", "securebits", "pdeathsig", "ptracer",
+			"selinux-label", "apparmor-profile", "landlock-access", "landlock-rule", "seccomp-filter",
+		},
+	},
+	"numactl":  {form: formWords, flags: "alH", values: "imNCpwP", longFlags: []string{"all", "localalloc", "hardware", "show"}, longValues: []string{"interleave", "membind", "cpunodebind", "physcpubind", "preferred"}},
+	"prlimit":  {form: formWords, values: "op", optional: "cdefilmnqrstuvxy", longFlags: []string{"noheadings", "raw", "verbose", "core", "cpu", "nofile", "nproc", "as", "data", "fsize", "stack"}, longValues: []string{"output", "pid"}},
+	"faketime": {form: formWords, flags: "m", values: "fp", operands: 1},
+	"xvfb-run": {form: formWords, flags: "al", values: "efnspw", longFlags: []string{"auto-servernum", "listen-tcp"}, longValues: []string{"error-file", "auth-file", "server-num", "server-args", "xauth-protocol", "wait"}},
+	"entr":     {form: formText, flags: "acdnprsxz"},
+	"strace": {
+		form: formWords, flags: "cCdDfFhikqrtTvVwxyYzZ", values: "abeEIoOpPsSuUX",
+		longFlags: []string{"follow-forks", "help", "version"}, longValues: []string{"trace", "output", "attach", "user", "env"},
+	},
+	"ltrace":           {form: formWords, flags: "bcCfhiLrStTV", values: "aADeFlnopsuwx"},
+	"catchsegv":        {form: formWords},
+	"fakeroot":         {form: formWords, needs: true, flags: "uhv", values: "bilfs", longFlags: []string{"unknown-is-real"}, longValues: []string{"lib", "faked"}},
+	"caffeinate":       {form: formWords, flags: "dimsu", values: "tw"},
+	"unbuffer":         {form: formWords, flags: "p"},
+	"eatmydata":        {form: formWords},
+	"proxychains":      {form: formWords, flags: "q", values: "f"},
+	"proxychains4":     {form: formWords, flags: "q", values: "f"},
+	"torsocks":         {form: formWords, flags: "iqd", values: "uaP"},
+	"dbus-run-session": {form: formWords, longValues: []string{"config-file", "dbus-daemon"}},
+	"busybox":          {form: formWords, longFlags: []string{"list", "list-full", "help", "install"}, quiet: []string{"list", "list-full", "help", "install"}},
+	"toybox":           {form: formWords, longFlags: []string{"long", "help", "version"}, quiet: []string{"long", "help", "version"}},
+	"ld.so":            loader,
+	"ld-linux.so.2":    loader, "ld-linux-x86-64.so.2": loader, "ld-linux-aarch64.so.1": loader, "ld-linux-armhf.so.3": loader,
+	"ld-musl-x86_64.so.1": loader, "ld-musl-aarch64.so.1": loader,
+
+	"sh": posixShell, "bash": posixShell, "dash": posixShell, "zsh": posixShell, "ksh": posixShell, "ash": posixShell,
+	"rbash": posixShell, "mksh": posixShell, "yash": posixShell, "ksh93": posixShell, "lksh": posixShell,
+	"fish": foreignShell, "csh": foreignShell, "tcsh": foreignShell, "pwsh": foreignShell, "powershell": foreignShell,
+	"nu": foreignShell, "elvish": foreignShell, "xonsh": foreignShell,
+
+	"eval":   {form: formText},
+	"trap":   {form: formTrap, flags: "lpP"},
+	"alias":  {form: formAlias, flags: "p"},
+	"source": {form: formSource},
+	".":      {form: formSource},
+	"parallel": {
+		form: formParallel, flags: "0kmqtuvxX", values: "aCdEIjLnNPsST",
+		replace: []string{"I"},
+		longFlags: []string{
+			"null", "keep-order", "verbose", "dry-run", "bar", "eta", "progress", "ungroup", "line-buffer", "lb", "group", "quote", "xargs",
+			"no-run-if-empty", "pipe", "pipepart", "round-robin", "will-cite", "bg", "fg", "semaphore", "tag", "plus", "link", "tty", "shuf", "help", "version",
+		},
+		longValues: []string{
+			"arg-file", "colsep", "delimiter", "jobs", "max-procs", "max-args", "max-replace-args", "max-lines", "max-chars", "delay", "timeout", "retries",
+			"halt", "joblog", "results", "load", "memfree", "nice", "shell", "sshlogin", "sshloginfile", "tagstring", "tmpdir", "workdir", "wd", "env", "block",
+			"basefile", "return", "profile", "seqreplace",
+		},
+	},
+	"su": {
+		form: formOption, shellArgs: true, moves: true, flags: "-lmpfPhV", values: "cgGswT", text: []string{"c", "command", "session-command"}, needs: true,
+		permutes: true, longFlags: []string{"login", "preserve-environment", "pty", "fast", "no-pty", "help", "version"},
+		longValues: []string{"command", "session-command", "group", "supp-group", "shell", "whitelist-environment"}, operands: 1,
+	},
+	"runuser": {
+		form: formOption, shellArgs: true, moves: true, words: []string{"u", "user"}, flags: "-lmpfPhV", values: "cgGswuT", text: []string{"c", "command", "session-command"}, needs: true,
+		permutes: true, longFlags: []string{"login", "preserve-environment", "pty", "fast", "no-pty", "help", "version"},
+		longValues: []string{"command", "session-command", "group", "supp-group", "shell", "user", "whitelist-environment"}, operands: 1,
+	},
+	"script": {
+		form: formOption, flags: "adefkpqrhV", values: "cEImBoOtT", text: []string{"c", "command"}, needs: true, operands: 1,
+		longFlags:  []string{"append", "return", "flush", "force", "quiet", "timing", "help", "version"},
+		longValues: []string{"command", "echo", "log-in", "log-out", "log-io", "log-timing", "logging-format", "output-limit"},
+	},
+	"flock": {
+		form: formOption, flags: "enosuxFhvV", values: "cEw", text: []string{"c", "command"}, operands: 1,
+		longFlags:  []string{"exclusive", "nonblock", "nb", "close", "shared", "unlock", "no-fork", "verbose", "help", "version"},
+		longValues: []string{"command", "conflict-exit-code", "timeout", "wait"},
+	},
+}
+
+var (
+	loader = &launcher{
+		form: formWords, longFlags: []string{"list", "verify", "inhibit-cache", "help", "version", "list-tunables", "list-diagnostics"},
+		longValues: []string{"library-path", "inhibit-rpath", "audit", "preload", "argv0", "glibc-hwcaps-prepend", "glibc-hwcaps-mask"},
+		quiet:      []string{"list", "verify", "help", "version"},
+	}
+	posixShell = &launcher{
+		form: formShell, flags: "abcdefghiklmnprstuvxBCDEGHPT", values: "oO",
+		longFlags: []string{
+			"debugger", "dump-po-strings", "dump-strings", "help", "version", "login", "noediting", "noprofile", "norc", "posix", "pretty-print",
+			"restricted", "verbose",
+		},
+		longValues: []string{"rcfile", "init-file"},
+		quiet:      []string{"help", "version", "dump-strings", "dump-po-strings"},
+	}
+	callback     = &launcher{form: formOption, flags: "t", values: "dnOsucC", text: []string{"C"}, inert: true, permutes: true}
+	foreignShell = &launcher{form: formForeign}
+)

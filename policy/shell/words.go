@@ -1,0 +1,425 @@
+package shell
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"mvdan.cc/sh/v3/expand"
+	"mvdan.cc/sh/v3/syntax"
+)
+
+// unknown stands in a text for a part whose value is not known. A text that
+// holds it can still be parsed.
+const unknown = "${_}"
+
+// maxBraces and maxWords bound the brace expressions of one word, each of
+// which may double the number of arguments, and what they expand to. Beyond
+// that the arguments count as not known.
+const (
+	maxBraces = 32
+	maxWords  = 1000
+)
+
+// arg is one argument after expansion.
+type arg struct {
+	// text is the value. Where a part is not known it holds unknown.
+	text string
+	// lit reports that text is the value.
+	lit bool
+	// many reports that the argument may be none, or several.
+	many bool
+	// glob reports that many comes from file names only, each of which starts
+	// with what stands before the pattern.
+	glob bool
+	// home reports that the only unknown part is a home directory in front.
+	home bool
+	// written is the argument as it is written, if it is not literal.
+	written string
+	// hidden reports that the argument is not written at all.
+	hidden bool
+}
+
+// prefix returns what is known of the argument's beginning.
+func (g arg) prefix() string {
+	if g.lit {
+		return g.text
+	}
+	if g.home {
+		return "~"
+	}
+	before, _, _ := strings.Cut(g.text, unknown)
+	if g.glob {
+		if i := strings.IndexAny(before, `*?[`); i >= 0 {
+			before = before[:i]
+		}
+	}
+	return before
+}
+
+// mayBeOption reports whether the argument, or one that it expands to, may
+// start with a dash.
+func (g arg) mayBeOption() bool {
+	p := g.prefix()
+	if p == "" {
+		return !g.lit
+	}
+	return p[0] == '-' || g.many && !g.glob
+}
+
+// show returns the argument for people, who see a literal one as its value.
+func (g arg) show() string {
+	if g.lit || g.written == "" {
+		return g.text
+	}
+	return g.written
+}
+
+// typed returns the argument as one would type it.
+func (g arg) typed() string {
+	if g.lit {
+		return quote(g.text)
+	}
+	return g.show()
+}
+
+func literal(text string) arg { return arg{text: text, lit: true} }
+
+// quote returns text as one would type it.
+func quote(text string) string {
+	if text == "" {
+		return "''"
+	}
+	for i := range len(text) {
+		if !isPlain(text[i]) {
+			return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
+		}
+	}
+	return text
+}
+
+func isPlain(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' ||
+		strings.IndexByte("-_./:=,+@%^", c) >= 0 || c >= utf8.RuneSelf
+}
+
+// args expands words to arguments.
+func (a *analysis) args(words []*syntax.Word, s scope) []arg {
+	out := make([]arg, 0, len(words))
+	for _, w := range words {
+		out = a.expandBraces(out, w, s)
+	}
+	return out
+}
+
+func (a *analysis) expandBraces(out []arg, w *syntax.Word, s scope) []arg {
+	if len(w.Parts) == 1 {
+		if l, ok := w.Parts[0].(*syntax.Lit); ok && !strings.ContainsAny(l.Value, "\\{~*?[") {
+			return append(out, literal(l.Value))
+		}
+	}
+	braces := 0
+	for _, p := range w.Parts {
+		if l, ok := p.(*syntax.Lit); ok {
+			braces += strings.Count(l.Value, "{")
+		}
+	}
+	if braces == 0 {
+		return append(out, a.fields(w, s, a.written(w, s))...)
+	}
+	written := a.written(w, s)
+	tooMany := append(slices.Clip(out), arg{text: unknown, many: true, written: written})
+	if braces > maxBraces {
+		return tooMany
+	}
+	split := *w
+	if !syntax.SplitBraces(&split) {
+		return append(out, a.fields(w, s, written)...)
+	}
+	before := len(out)
+	for word, err := range expand.BracesSeq(nil, &split) {
+		a.spent += len(written)
+		if err != nil || len(out)-before >= maxWords || a.spent > maxSpent {
+			return tooMany
+		}
+		out = append(out, a.fields(word, s, written)...)
+	}
+	return out
+}
+
+// one expands a word that is not split: a value, a redirection's target.
+func (a *analysis) one(w *syntax.Word, s scope) arg {
+	fields := a.args([]*syntax.Word{w}, s)
+	switch len(fields) {
+	case 0:
+		return literal("")
+	case 1:
+		return fields[0]
+	}
+	written := a.written(w, s)
+	return arg{text: unknown, many: true, written: written}
+}
+
+// written returns a word as it is written.
+func (a *analysis) written(w *syntax.Word, s scope) string {
+	from, to := int(w.Pos().Offset()), int(w.End().Offset())
+	if from < 0 || to > len(s.src) || from > to {
+		return unknown
+	}
+	return s.src[from:to]
+}
+
+// fields is the state of the expansion of one word.
+type fields struct {
+	out     []arg
+	cur     strings.Builder
+	started bool
+	open    arg // the properties of the argument being built
+}
+
+func (f *fields) add(text string) {
+	f.started = true
+	f.cur.WriteString(text)
+}
+
+func (f *fields) addUnknown(many bool) {
+	f.add(unknown)
+	f.open.lit, f.open.home = false, false
+	if many {
+		f.open.many, f.open.glob = true, false
+	}
+}
+
+func (f *fields) flush() {
+	if f.started {
+		f.open.text = f.cur.String()
+		f.out = append(f.out, f.open)
+	}
+	f.cur.Reset()
+	f.started = false
+	f.open = arg{lit: true, written: f.open.written}
+}
+
+// fields expands everything but braces.
+func (a *analysis) fields(w *syntax.Word, s scope, written string) []arg {
+	f := fields{open: arg{lit: true, written: written}}
+	for i, part := range w.Parts {
+		switch p := part.(type) {
+		case *syntax.Lit:
+			f.unquoted(p.Value, i == 0, i+1 < len(w.Parts))
+		case *syntax.SglQuoted:
+			if p.Dollar {
+				f.add(ansiC(p.Value))
+			} else {
+				f.add(p.Value)
+			}
+		case *syntax.DblQuoted:
+			f.started = true
+			a.quoted(&f, p.Parts, s)
+		case *syntax.ParamExp:
+			value, known := a.constant(p, s)
+			if !known || strings.ContainsAny(value, `*?[\`) {
+				f.addUnknown(true)
+				continue
+			}
+			f.split(value)
+		case *syntax.ArithmExp, *syntax.ProcSubst:
+			f.addUnknown(false)
+		default: // command substitutions, extended patterns
+			f.addUnknown(true)
+		}
+	}
+	f.flush()
+	return f.out
+}
+
+// quoted expands what stands within double quotes.
+func (a *analysis) quoted(f *fields, parts []syntax.WordPart, s scope) {
+	for _, part := range parts {
+		switch p := part.(type) {
+		case *syntax.Lit:
+			f.add(unescapeQuoted(p.Value, "$`\"\\"))
+		case *syntax.ParamExp:
+			if value, known := a.constant(p, s); known {
+				f.add(value)
+				continue
+			}
+			f.addUnknown(isList(p))
+		default:
+			f.addUnknown(false)
+		}
+	}
+}
+
+// isList reports whether a quoted parameter may be several arguments.
+func isList(p *syntax.ParamExp) bool {
+	if p.Param != nil && p.Param.Value == "@" || p.Names != 0 || p.Excl {
+		return true
+	}
+	if w, ok := p.Index.(*syntax.Word); ok && w.Lit() == "@" {
+		return true
+	}
+	return p.Exp != nil && p.Exp.Word != nil && holdsList(p.Exp.Word.Parts)
+}
+
+func holdsList(parts []syntax.WordPart) bool {
+	for _, part := range parts {
+		switch p := part.(type) {
+		case *syntax.ParamExp:
+			if isList(p) {
+				return true
+			}
+		case *syntax.DblQuoted:
+			if holdsList(p.Parts) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// split adds the value of an unquoted variable, which the shell splits.
+func (f *fields) split(value string) {
+	for value != "" {
+		i := strings.IndexAny(value, " \t\n")
+		if i < 0 {
+			f.add(value)
+			return
+		}
+		if i > 0 {
+			f.add(value[:i])
+		}
+		f.flush()
+		value = strings.TrimLeft(value[i:], " \t\n")
+	}
+}
+
+// unquoted adds literal text outside quotes: a backslash makes the next
+// character literal, patterns and a leading tilde are not literal.
+func (f *fields) unquoted(text string, first, more bool) {
+	if first && strings.HasPrefix(text, "~") {
+		f.open.lit, f.open.home = false, true
+	}
+	f.started = true
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '\\':
+			i++
+			if i < len(text) {
+				f.cur.WriteByte(text[i])
+			}
+			continue
+		case c == '*' || c == '?' || c == '[' && (more || strings.IndexByte(text[i:], ']') > 0):
+			if f.open.lit || f.open.home {
+				f.open.glob = true
+			}
+			f.open.lit, f.open.home, f.open.many = false, false, true
+		}
+		f.cur.WriteByte(text[i])
+	}
+}
+
+// unescapeQuoted undoes backslashes before the characters given.
+func unescapeQuoted(text, special string) string {
+	if strings.IndexByte(text, '\\') < 0 {
+		return text
+	}
+	var b strings.Builder
+	for i := 0; i < len(text); i++ {
+		if text[i] == '\\' && i+1 < len(text) && strings.IndexByte(special, text[i+1]) >= 0 {
+			i++
+		}
+		b.WriteByte(text[i])
+	}
+	return b.String()
+}
+
+var ansiEscapes = map[byte]byte{
+	'a': '\a', 'b': '\b', 'e': 0x1b, 'E': 0x1b, 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t', 'v': '\v',
+	'\\': '\\', '\'': '\'', '"': '"', '?': '?',
+}
+
+// ansiC decodes the inside of $'...'. A NUL ends it, as it does in bash.
+func ansiC(text string) string {
+	var b strings.Builder
+	for i := 0; i < len(text); {
+		if text[i] != '\\' || i+1 == len(text) {
+			b.WriteByte(text[i])
+			i++
+			continue
+		}
+		c := text[i+1]
+		i += 2
+		var base, most int
+		switch {
+		case '0' <= c && c <= '7':
+			base, most = 8, 3
+			i--
+		case c == 'x':
+			base, most = 16, 2
+		case c == 'u':
+			base, most = 16, 4
+		case c == 'U':
+			base, most = 16, 8
+		case c == 'c' && i < len(text):
+			if text[i] == '?' {
+				c = 0x7f
+			} else {
+				c = text[i] & 0x1f
+			}
+			i++
+			if c == 0 {
+				return b.String()
+			}
+			b.WriteByte(c)
+			continue
+		default:
+			if plain, ok := ansiEscapes[c]; ok {
+				b.WriteByte(plain)
+			} else {
+				b.WriteByte('\\')
+				b.WriteByte(c)
+			}
+			continue
+		}
+		braced := c == 'x' && i < len(text) && text[i] == '{'
+		if braced {
+			i, most = i+1, 8
+		}
+		n := 0
+		for n < most && i+n < len(text) && isDigit(text[i+n], base) {
+			n++
+		}
+		if n == 0 {
+			b.WriteByte('\\')
+			b.WriteByte(c)
+			if braced {
+				b.WriteByte('{')
+			}
+			continue
+		}
+		v, err := strconv.ParseUint(text[i:i+n], base, 32)
+		i += n
+		if braced && i < len(text) && text[i] == '}' {
+			i++
+		}
+		isByte := base == 8 || c == 'x'
+		switch {
+		case err != nil || v == 0 || isByte && v&0xff == 0:
+			return b.String()
+		case isByte:
+			b.WriteByte(byte(v & 0xff))
+		default:
+			b.WriteRune(rune(v & 0x7fffffff))
+		}
+	}
+	return b.String()
+}
+
+func isDigit(c byte, base int) bool {
+	if base == 8 {
+		return '0' <= c && c <= '7'
+	}
+	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
+}
