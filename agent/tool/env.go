@@ -1,0 +1,107 @@
+package tool
+
+import (
+	"regexp"
+	"strings"
+)
+
+// keptVars are the variables that a command may see. Everything else is
+// dropped: what a variable of another name holds is not known.
+var keptVars = names(`
+	PATH HOME USER LOGNAME SHELL LANG LANGUAGE TZ TERM COLORTERM NO_COLOR FORCE_COLOR
+	TMPDIR TMP TEMP EDITOR VISUAL PAGER HOSTNAME CI
+	SSL_CERT_FILE SSL_CERT_DIR HTTP_PROXY HTTPS_PROXY NO_PROXY http_proxy https_proxy no_proxy
+	CC CXX AR LD CFLAGS CXXFLAGS CPPFLAGS LDFLAGS PKG_CONFIG_PATH
+	GOPATH GOCACHE GOMODCACHE GOFLAGS GOPROXY GOROOT GOBIN GOOS GOARCH GOTOOLCHAIN GOSUMDB GOPRIVATE
+	GONOPROXY GONOSUMDB GOEXPERIMENT CGO_ENABLED
+	JAVA_HOME MAVEN_HOME GRADLE_HOME GRADLE_USER_HOME ANDROID_HOME SDKMAN_DIR
+	NODE_ENV NODE_PATH NVM_DIR NVM_BIN PNPM_HOME VOLTA_HOME BUN_INSTALL DENO_DIR DENO_INSTALL
+	CARGO_HOME CARGO_TARGET_DIR RUSTUP_HOME RUSTUP_TOOLCHAIN RUSTFLAGS RUST_BACKTRACE
+	PYENV_ROOT PYENV_VERSION VIRTUAL_ENV CONDA_PREFIX CONDA_DEFAULT_ENV PYTHONPATH
+	PYTHONUNBUFFERED PYTHONDONTWRITEBYTECODE
+	GEM_HOME GEM_PATH BUNDLE_PATH RBENV_ROOT RBENV_VERSION
+	DOTNET_ROOT COMPOSER_HOME OPAM_SWITCH_PREFIX ASDF_DIR ASDF_DATA_DIR MISE_DATA_DIR NIX_PATH NIX_PROFILES
+`)
+
+// keptPrefixes are the families of variables that a command may see.
+var keptPrefixes = []string{"LC_", "XDG_"}
+
+// droppedVars are members of those families, and variables that must not come
+// back by a change of the lists above: they lead to other programs of the user,
+// or make a program run something else than what it is asked to.
+var droppedVars = names(`
+	XDG_RUNTIME_DIR XDG_SESSION_ID XDG_SESSION_PATH XDG_SEAT_PATH
+	SSH_AUTH_SOCK SSH_AGENT_PID SSH_ASKPASS GPG_AGENT_INFO DBUS_SESSION_BUS_ADDRESS
+	BASH_ENV ENV PROMPT_COMMAND SHELLOPTS BASHOPTS PS4 IFS CDPATH
+`)
+
+// secretName matches the names of variables that hold credentials, or that
+// steer a loader, a shell or git.
+var secretName = regexp.MustCompile(`(?i)token|secret|passw|passphrase|credential|_key$|_key_|apikey|_pat$|_auth$` +
+	`|^(opencode|aws|github|gh|git|ld|dyld|bash_func)_`)
+
+// secretValue matches values that carry a credential: one before the host of an
+// address, one with a name, or one of the well-known shapes.
+var secretValue = regexp.MustCompile(`(?i)://[^/\s?#]*@` +
+	`|(token|secret|passw(or)?d|passphrase|credential|api_?key|access_?key)s?["']?\s*[=:]` +
+	`|\b(sk|pk|rk)-[a-z0-9_-]{16}` +
+	`|\b(gh[pousr]|github_pat|glpat|xox[abeoprs]|npm|oc|hf|pypi)[_-][a-z0-9_-]{16}` +
+	`|\b(AKIA|ASIA)[A-Z0-9]{16}|\bAIza[a-z0-9_-]{30}|\beyJ[a-z0-9_-]{10,}\.eyJ|-----BEGIN`)
+
+func names(list string) map[string]bool {
+	set := map[string]bool{}
+	for name := range strings.FieldsSeq(list) {
+		set[name] = true
+	}
+	return set
+}
+
+// CleanEnv returns the part of an environment that a command may see: known
+// variables that hold no credential. What is not known is dropped.
+func CleanEnv(env []string) []string {
+	clean := make([]string, 0, len(env))
+	for _, entry := range env {
+		name, value, ok := strings.Cut(entry, "=")
+		if ok && isKept(name) && isPlain(value) {
+			clean = append(clean, entry)
+		}
+	}
+	return clean
+}
+
+func isKept(name string) bool {
+	if droppedVars[name] || secretName.MatchString(name) {
+		return false
+	}
+	if keptVars[name] {
+		return true
+	}
+	for _, prefix := range keptPrefixes {
+		if strings.HasPrefix(name, prefix) && !strings.ContainsFunc(name, isOdd) {
+			return true
+		}
+	}
+	return false
+}
+
+// isOdd reports whether a character does not belong into a variable's name.
+func isOdd(r rune) bool {
+	return r != '_' && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
+}
+
+// isPlain reports whether a value is no credential, and no function that an old
+// shell would take over.
+func isPlain(value string) bool {
+	return !strings.ContainsRune(value, 0) && !strings.HasPrefix(value, "() {") && !secretValue.MatchString(value)
+}
+
+// commandEnv returns the environment of a command: a clean one in which
+// nothing waits for a person who is not there.
+func commandEnv(env []string, directory string) []string {
+	return append(CleanEnv(env),
+		"PWD="+directory,
+		"GIT_TERMINAL_PROMPT=0",
+		"PAGER=cat",
+		"GIT_PAGER=cat",
+	)
+}
