@@ -23,8 +23,9 @@ func (e Effect) String() string {
 		return "allow"
 	case Ask:
 		return "ask"
+	default:
+		return "deny"
 	}
-	return "deny"
 }
 
 // ParseEffect reads the name of an effect. What is not an effect denies.
@@ -185,6 +186,9 @@ func (a *AskTerms) validate() error {
 	errs := []error{inRange("ask.ttl_seconds", a.TTLSeconds, maxAskSeconds)}
 	if a.OnTimeout == Ask || a.OnTimeout > Allow {
 		errs = append(errs, errors.New("obligations.ask.on_timeout: want allow or deny"))
+	}
+	if len(a.Approvers) == 0 {
+		errs = append(errs, errors.New("obligations.ask.approvers: empty, so that anybody could answer"))
 	}
 	if len(a.Always) > 0 {
 		errs = append(errs, inRange("ask.lease_seconds", a.LeaseSeconds, maxAskSeconds))

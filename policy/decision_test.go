@@ -16,7 +16,7 @@ func TestEffect(t *testing.T) {
 	if zero != policy.Deny || zero.String() != "deny" {
 		t.Errorf("the zero effect is %v", zero)
 	}
-	if !(policy.Deny < policy.Ask && policy.Ask < policy.Allow) {
+	if policy.Deny >= policy.Ask || policy.Ask >= policy.Allow {
 		t.Error("the effects are not in order of strictness")
 	}
 	for _, e := range []policy.Effect{policy.Deny, policy.Ask, policy.Allow} {
@@ -51,7 +51,7 @@ func allowed() policy.Decision {
 func asked() policy.Decision {
 	d := allowed()
 	d.Effect, d.Rules[0].Effect = policy.Ask, policy.Ask
-	d.Obligations.Ask = &policy.AskTerms{TTLSeconds: 1}
+	d.Obligations.Ask = &policy.AskTerms{TTLSeconds: 1, Approvers: []string{"execute"}}
 	return d
 }
 
@@ -97,11 +97,14 @@ func TestValidate(t *testing.T) {
 		"output without end":         {allowed(), func(d *policy.Decision) { d.Obligations.MaxOutputBytes = 1<<31 - 1 }, prompt, false},
 		"ask without limits":         {asked(), func(d *policy.Decision) { d.Obligations.TimeoutSeconds = 0 }, prompt, false},
 		"ask without terms":          {asked(), func(d *policy.Decision) { d.Obligations.Ask = nil }, prompt, false},
-		"terms without ask":          {allowed(), func(d *policy.Decision) { d.Obligations.Ask = &policy.AskTerms{TTLSeconds: 1} }, prompt, false},
-		"no time to answer":          {asked(), func(d *policy.Decision) { d.Obligations.Ask.TTLSeconds = 0 }, prompt, false},
-		"too much time to answer":    {asked(), func(d *policy.Decision) { d.Obligations.Ask.TTLSeconds = 1<<31 - 1 }, prompt, false},
-		"asked again for ever":       {asked(), func(d *policy.Decision) { d.Obligations.Ask.OnTimeout = policy.Ask }, prompt, false},
-		"lease without an end":       {asked(), func(d *policy.Decision) { d.Obligations.Ask.Always = []string{"x"} }, prompt, false},
+		"terms without ask": {allowed(), func(d *policy.Decision) {
+			d.Obligations.Ask = &policy.AskTerms{TTLSeconds: 1, Approvers: []string{"execute"}}
+		}, prompt, false},
+		"nobody named to answer":  {asked(), func(d *policy.Decision) { d.Obligations.Ask.Approvers = nil }, prompt, false},
+		"no time to answer":       {asked(), func(d *policy.Decision) { d.Obligations.Ask.TTLSeconds = 0 }, prompt, false},
+		"too much time to answer": {asked(), func(d *policy.Decision) { d.Obligations.Ask.TTLSeconds = 1<<31 - 1 }, prompt, false},
+		"asked again for ever":    {asked(), func(d *policy.Decision) { d.Obligations.Ask.OnTimeout = policy.Ask }, prompt, false},
+		"lease without an end":    {asked(), func(d *policy.Decision) { d.Obligations.Ask.Always = []string{"x"} }, prompt, false},
 		"lease for ever": {asked(), func(d *policy.Decision) {
 			d.Obligations.Ask.Always, d.Obligations.Ask.LeaseSeconds = []string{"x"}, 1<<31-1
 		}, prompt, false},

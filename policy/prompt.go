@@ -2,6 +2,7 @@ package policy
 
 import (
 	"encoding/json"
+	"maps"
 	"path/filepath"
 	"strings"
 	"time"
@@ -52,9 +53,7 @@ var contentArgs = []string{"content", "oldString", "newString", "edits", "patchT
 // FromCall returns the input document of a call of a tool.
 func FromCall(now time.Time, p Principal, c Call) *Input {
 	prompt := &Prompt{Tool: c.Tool, Args: map[string]any{}, Paths: []fspath.Path{}}
-	for k, v := range c.Args {
-		prompt.Args[k] = v
-	}
+	maps.Copy(prompt.Args, c.Args)
 	prompt.Content = takeContent(prompt.Args)
 
 	resolve := func(cwd, raw string, access fspath.Access) {

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"maps"
 	"net/netip"
 	"net/url"
 	"strings"
@@ -154,9 +155,7 @@ var secretQuery = [...]string{"auth_token", "ticket"}
 // publicQuery copies a query without the parameters that carry a credential.
 func publicQuery(q url.Values) map[string][]string {
 	out := make(map[string][]string, len(q))
-	for k, v := range q {
-		out[k] = v
-	}
+	maps.Copy(out, q)
 	for _, k := range secretQuery {
 		delete(out, k)
 	}

@@ -125,7 +125,7 @@ func FuzzPath(f *testing.F) {
 			return
 		}
 		var plain []string
-		for _, s := range strings.Split(p[1:], "/") {
+		for s := range strings.SplitSeq(p[1:], "/") {
 			one, err := url.PathUnescape(s)
 			if err != nil || one == "" || one == "." || one == ".." || strings.ContainsAny(one, "\x00\n\r") {
 				t.Errorf("%q: canonical with the segment %q, error %v", p, one, err)

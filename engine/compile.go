@@ -1,0 +1,198 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/util"
+
+	"opencode/policy"
+)
+
+// entrypoints are the queries that decide, by kind of input.
+var entrypoints = [...]struct {
+	kind policy.Kind
+	ref  string
+}{
+	{policy.KindRequest, "data.opencode.request.decision"},
+	{policy.KindPrompt, "data.opencode.prompt.decision"},
+}
+
+// compiled is a policy that passed every check.
+type compiled struct {
+	modules  map[string]*ast.Module // by name, as parsed
+	compiler *ast.Compiler
+	data     map[string]any
+	// at maps the id of each rule to the file and line where it stands.
+	at map[string]string
+}
+
+// compile parses, checks and compiles the policy. Errors name file and line.
+func (s *sources) compile() (*compiled, error) {
+	modules, err := s.parse()
+	if err != nil {
+		return nil, err
+	}
+	data, err := s.documents()
+	if err != nil {
+		return nil, err
+	}
+	at, err := s.checkModules(modules)
+	if err != nil {
+		return nil, err
+	}
+	compiler, err := s.compiler()
+	if err != nil {
+		return nil, err
+	}
+	// Of a rule and data at one place the rule would win, in silence.
+	compiler.WithPathConflictsCheck(func(path []string) (bool, error) { return exists(data, path), nil })
+	compiler.Compile(modules)
+	if compiler.Failed() {
+		return nil, compileErrors(compiler.Errors)
+	}
+	c := &compiled{modules: modules, compiler: compiler, data: data, at: at}
+	if err := c.checkEntrypoints(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// exists reports whether there is something at a path of a document.
+func exists(document map[string]any, path []string) bool {
+	var v any = document
+	for _, key := range path {
+		object, ok := v.(map[string]any)
+		if !ok {
+			return false
+		}
+		if v, ok = object[key]; !ok {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *sources) parse() (map[string]*ast.Module, error) {
+	modules := make(map[string]*ast.Module, len(s.files))
+	caps := capabilities()
+	var errs []error
+	for _, f := range s.files {
+		if !f.isRego() {
+			continue
+		}
+		if _, ok := modules[f.name]; ok {
+			errs = append(errs, fmt.Errorf("%s: is given twice", f.name))
+			continue
+		}
+		m, err := ast.ParseModuleWithOpts(f.name, string(f.data), ast.ParserOptions{
+			Capabilities: caps, ProcessAnnotation: true, RegoVersion: ast.RegoV1,
+		})
+		if err != nil {
+			errs = append(errs, compileErrors(err))
+			continue
+		}
+		modules[f.name] = m
+	}
+	return modules, errors.Join(errs...)
+}
+
+// compileErrors gives each error of OPA a line of its own that starts with
+// file and line.
+func compileErrors(err error) error {
+	var list ast.Errors
+	var one *ast.Error
+	switch {
+	case errors.As(err, &list):
+	case errors.As(err, &one):
+		list = ast.Errors{one}
+	default:
+		return err
+	}
+	errs := make([]error, 0, len(list))
+	for _, e := range list {
+		if e.Location == nil {
+			errs = append(errs, errors.New(e.Message))
+			continue
+		}
+		details := ""
+		if e.Details != nil {
+			details = ": " + strings.Join(strings.Fields(strings.Join(e.Details.Lines(), " ")), " ")
+		}
+		errs = append(errs, fmt.Errorf("%s:%d: %s%s", e.Location.File, e.Location.Row, e.Message, details))
+	}
+	return errors.Join(errs...)
+}
+
+func (s *sources) compiler() (*ast.Compiler, error) {
+	schema, err := s.schema("input")
+	if err != nil {
+		return nil, err
+	}
+	set := ast.NewSchemaSet()
+	set.Put(ast.SchemaRootRef, schema)
+	return ast.NewCompiler().
+		WithCapabilities(capabilities()).
+		WithStrict(true).
+		WithSchemas(set).
+		WithUseTypeCheckAnnotations(true).
+		WithKeepModules(true).
+		WithDefaultRegoVersion(ast.RegoV1), nil
+}
+
+func (s *sources) schema(name string) (any, error) {
+	b, err := fs.ReadFile(s.schemas, "schemas/"+name+".json")
+	if err != nil {
+		return nil, fmt.Errorf("schema of %s: %w", name, err)
+	}
+	var v any
+	if err := util.Unmarshal(b, &v); err != nil {
+		return nil, fmt.Errorf("schema of %s: %w", name, err)
+	}
+	return v, nil
+}
+
+// documents merges the data files into one document.
+func (s *sources) documents() (map[string]any, error) {
+	base, team := map[string]any{}, map[string]any{}
+	ofBase, ofTeam := merger{}, merger{}
+	var errs []error
+	for _, f := range s.files {
+		if f.isRego() {
+			continue
+		}
+		doc, err := f.document()
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		into, owners := base, ofBase
+		if f.origin == originTeam {
+			if err := s.checkTeamData(f, doc); err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			into, owners = team, ofTeam
+		}
+		errs = append(errs, owners.add(into, doc, f.name, "data"))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	override(base, team)
+	return base, nil
+}
+
+func (c *compiled) checkEntrypoints() error {
+	var errs []error
+	for _, e := range entrypoints {
+		ref := ast.MustParseRef(e.ref)
+		if len(c.compiler.GetRulesExact(ref)) == 0 {
+			errs = append(errs, fmt.Errorf("policy has no entrypoint %s, so nothing decides a %s; define it, or use --policy to add to the default", e.ref, e.kind))
+		}
+	}
+	return errors.Join(errs...)
+}

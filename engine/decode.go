@@ -1,0 +1,211 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+
+	"opencode/policy"
+)
+
+// decodeDecision reads a decision document strictly: a member that is not
+// known, a missing one that must be there and a value of the wrong type are
+// errors.
+func decodeDecision(t *ast.Term) (policy.Decision, error) {
+	var d policy.Decision
+	seen := false
+	err := eachMember(t, func(key string, v *ast.Term) error {
+		var err error
+		switch key {
+		case "effect":
+			seen = true
+			d.Effect, err = decodeEffect(v)
+		case "rules":
+			d.Rules, err = decodeList(v, decodeRule)
+		case "needs":
+			d.Needs, err = decodeList(v, decodeString)
+		case "obligations":
+			d.Obligations, err = decodeObligations(v)
+		default:
+			err = errUnknownMember
+		}
+		return err
+	})
+	if err == nil && !seen {
+		err = errors.New("effect is missing")
+	}
+	if err != nil {
+		return policy.Decision{}, err
+	}
+	return d, nil
+}
+
+var errUnknownMember = errors.New("is not a known member")
+
+func decodeRule(t *ast.Term) (policy.Rule, error) {
+	var r policy.Rule
+	seen := false
+	err := eachMember(t, func(key string, v *ast.Term) error {
+		var err error
+		switch key {
+		case "id":
+			r.ID, err = decodeString(v)
+		case "effect":
+			seen = true
+			r.Effect, err = decodeEffect(v)
+		case "message":
+			r.Message, err = decodeString(v)
+		case "always":
+			r.Always, err = decodeList(v, decodeString)
+		default:
+			err = errUnknownMember
+		}
+		return err
+	})
+	if err == nil && !seen {
+		err = errors.New("effect is missing")
+	}
+	return r, err
+}
+
+func decodeObligations(t *ast.Term) (policy.Obligations, error) {
+	var o policy.Obligations
+	err := eachMember(t, func(key string, v *ast.Term) error {
+		var err error
+		switch key {
+		case "timeout_seconds":
+			o.TimeoutSeconds, err = decodeInt(v)
+		case "max_output_bytes":
+			o.MaxOutputBytes, err = decodeInt(v)
+		case "audit":
+			o.Audit, err = decodeString(v)
+		case "ask":
+			o.Ask = new(policy.AskTerms)
+			err = decodeAsk(v, o.Ask)
+		case "sandbox":
+			o.Sandbox = new(policy.Sandbox)
+			err = decodeSandbox(v, o.Sandbox)
+		default:
+			err = errUnknownMember
+		}
+		return err
+	})
+	return o, err
+}
+
+func decodeAsk(t *ast.Term, a *policy.AskTerms) error {
+	return eachMember(t, func(key string, v *ast.Term) error {
+		var err error
+		switch key {
+		case "ttl_seconds":
+			a.TTLSeconds, err = decodeInt(v)
+		case "on_timeout":
+			a.OnTimeout, err = decodeEffect(v)
+		case "always":
+			a.Always, err = decodeList(v, decodeString)
+		case "lease_seconds":
+			a.LeaseSeconds, err = decodeInt(v)
+		case "approvers":
+			a.Approvers, err = decodeList(v, decodeString)
+		default:
+			err = errUnknownMember
+		}
+		return err
+	})
+}
+
+func decodeSandbox(t *ast.Term, s *policy.Sandbox) error {
+	return eachMember(t, func(key string, v *ast.Term) error {
+		var err error
+		switch key {
+		case "network":
+			s.Network, err = decodeBool(v)
+		case "write":
+			s.Write, err = decodeList(v, decodeString)
+		case "read":
+			s.Read, err = decodeList(v, decodeString)
+		case "deny_exec":
+			s.DenyExec, err = decodeList(v, decodeString)
+		default:
+			err = errUnknownMember
+		}
+		return err
+	})
+}
+
+// eachMember calls f for each member of an object and puts the member's name
+// before an error.
+func eachMember(t *ast.Term, f func(key string, v *ast.Term) error) error {
+	object, ok := t.Value.(ast.Object)
+	if !ok {
+		return wrongType(t, "an object")
+	}
+	return object.Iter(func(k, v *ast.Term) error {
+		key, ok := k.Value.(ast.String)
+		if !ok {
+			return wrongType(k, "a string as key")
+		}
+		if err := f(string(key), v); err != nil {
+			return fmt.Errorf("%s: %w", string(key), err)
+		}
+		return nil
+	})
+}
+
+// decodeList reads an array. A set is refused: its order is not the policy's.
+func decodeList[T any](t *ast.Term, decode func(*ast.Term) (T, error)) ([]T, error) {
+	array, ok := t.Value.(*ast.Array)
+	if !ok {
+		return nil, wrongType(t, "an array")
+	}
+	list := make([]T, 0, array.Len())
+	for i := range array.Len() {
+		v, err := decode(array.Elem(i))
+		if err != nil {
+			return nil, fmt.Errorf("[%d]: %w", i, err)
+		}
+		list = append(list, v)
+	}
+	return list, nil
+}
+
+func decodeEffect(t *ast.Term) (policy.Effect, error) {
+	s, err := decodeString(t)
+	if err != nil {
+		return policy.Deny, err
+	}
+	return policy.ParseEffect(s)
+}
+
+func decodeString(t *ast.Term) (string, error) {
+	s, ok := t.Value.(ast.String)
+	if !ok {
+		return "", wrongType(t, "a string")
+	}
+	return string(s), nil
+}
+
+func decodeBool(t *ast.Term) (bool, error) {
+	b, ok := t.Value.(ast.Boolean)
+	if !ok {
+		return false, wrongType(t, "a boolean")
+	}
+	return bool(b), nil
+}
+
+func decodeInt(t *ast.Term) (int, error) {
+	n, ok := t.Value.(ast.Number)
+	if !ok {
+		return 0, wrongType(t, "a number")
+	}
+	i, ok := n.Int()
+	if !ok {
+		return 0, wrongType(t, "a whole number")
+	}
+	return i, nil
+}
+
+func wrongType(t *ast.Term, want string) error {
+	return fmt.Errorf("is %s, want %s", ast.ValueName(t.Value), want)
+}

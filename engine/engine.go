@@ -1,0 +1,146 @@
+// Package engine turns input documents into decisions by evaluating Rego.
+//
+// It loads the default policy and what teams add to it, compiles them against
+// a reduced set of built-ins and the schema of the input, and keeps the result
+// as an immutable snapshot behind an atomic pointer. A reload builds a new
+// snapshot and swaps it in; on any error the old one stays.
+//
+// The package refuses rather than guesses: an error, a timeout, an undefined
+// or malformed result and an engine without a snapshot all deny. It holds no
+// rule of its own. An [Engine] is safe for concurrent use; deciding never
+// waits for a reload.
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"opencode/policy"
+)
+
+// Config says what policy to load.
+type Config struct {
+	// Default is the default policy, with its schemas. Required.
+	Default fs.FS
+	// Dirs are the directories of teams, added to the default.
+	Dirs []string
+	// Only is a directory that replaces the default whole. It excludes Dirs.
+	Only string
+	// Timeout bounds one decision; the default is one second. Past it the
+	// decision is a denial.
+	Timeout time.Duration
+	// Logger defaults to one that discards.
+	Logger *slog.Logger
+}
+
+// Engine decides by the policy that it has loaded.
+type Engine struct {
+	cfg    Config
+	snap   atomic.Pointer[snapshot]
+	reload sync.Mutex // held while a snapshot is built, so that the last one wins
+}
+
+var _ policy.Decider = (*Engine)(nil)
+
+// errNoPolicy is what an engine without a snapshot answers.
+var errNoPolicy = errors.New("no policy is loaded")
+
+// errNoInput is the answer to a call without a context or an input.
+var errNoInput = errors.New("policy: there is nothing to decide: the context or the input is nil")
+
+// New returns an engine with the policy loaded.
+func New(ctx context.Context, cfg Config) (*Engine, error) {
+	var errs []error
+	if cfg.Default == nil {
+		errs = append(errs, errors.New("engine: Default is required"))
+	}
+	if cfg.Only != "" && len(cfg.Dirs) > 0 {
+		errs = append(errs, errors.New("a policy that replaces the default cannot be combined with one that adds to it"))
+	}
+	if cfg.Timeout < 0 {
+		errs = append(errs, errors.New("engine: Timeout is negative"))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	if cfg.Timeout == 0 {
+		cfg.Timeout = time.Second
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	e := &Engine{cfg: cfg}
+	if _, err := e.Reload(ctx); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// Reload builds a snapshot from what is on disk now and swaps it in. It
+// reports whether the policy has changed. On an error the old snapshot stays.
+func (e *Engine) Reload(ctx context.Context) (changed bool, err error) {
+	e.reload.Lock()
+	defer e.reload.Unlock()
+	src, err := e.cfg.sources(serving)
+	if err != nil {
+		return false, err
+	}
+	old := e.snap.Load()
+	if old != nil && old.digest == src.digest() {
+		return false, nil
+	}
+	snap, err := build(ctx, src)
+	if err != nil {
+		return false, err
+	}
+	e.snap.Store(snap)
+	return true, nil
+}
+
+// Decide implements [policy.Decider]. On an error the decision denies.
+func (e *Engine) Decide(ctx context.Context, in *policy.Input) (policy.Decision, error) {
+	snap := e.snap.Load()
+	if snap == nil {
+		return policy.Decision{}, errNoPolicy
+	}
+	return e.decide(ctx, snap, in)
+}
+
+func (e *Engine) decide(ctx context.Context, snap *snapshot, in *policy.Input) (policy.Decision, error) {
+	if ctx == nil || in == nil {
+		return policy.Decision{Snapshot: snap.digest}, errNoInput
+	}
+	ctx, cancel := context.WithTimeout(ctx, e.cfg.Timeout)
+	defer cancel()
+	d, err := snap.decide(ctx, in)
+	if err != nil {
+		return policy.Decision{Snapshot: snap.digest}, fmt.Errorf("policy %.12s: %w", snap.digest, err)
+	}
+	return d, nil
+}
+
+// Info describes the policy in force.
+type Info struct {
+	// Digest is the SHA-256 of all files that take part, in hexadecimal.
+	Digest string `json:"digest"`
+	// Files are the files that take part.
+	Files []string `json:"files"`
+	// Entrypoints are the queries that decide, by kind of input.
+	Entrypoints map[policy.Kind]string `json:"entrypoints"`
+	Loaded      time.Time              `json:"loaded"`
+}
+
+// Info returns a description of the policy in force.
+func (e *Engine) Info() Info {
+	snap := e.snap.Load()
+	if snap == nil {
+		return Info{}
+	}
+	return snap.info
+}

@@ -1,0 +1,110 @@
+package opencode.prompt
+
+import data.opencode.config
+
+# Commands: tool bash, and pty with the command that it starts.
+
+deny contains {
+	"id": "bash.not_understood",
+	"message": "there are no facts about the command",
+} if {
+	_is_command
+	not _has_facts
+}
+
+deny contains {
+	"id": "bash.banned_command",
+	"message": sprintf("%s is banned: it reaches the network or changes what commands mean", [program]),
+} if {
+	some call in input.prompt.command.calls
+	program := config.banned_commands[lower(call.name)]
+	is_string(program)
+	not config.banned_commands[program] == false
+}
+
+# METADATA
+# title: Questions by a rule
+# description: The rules that want a person to be asked because of what they saw.
+ask_by_rule contains {
+	"id": "bash.not_parsed",
+	"message": sprintf("the command could not be read as a whole: %s", [_problem]),
+	"always": [],
+} if {
+	_is_command
+	not input.prompt.command.parsed == true
+}
+
+ask_by_rule contains {
+	"id": "bash.dynamic",
+	"message": "what the command would run cannot be known from its text",
+	"always": [],
+} if {
+	_is_command
+	not input.prompt.command.dynamic == false
+}
+
+ask_by_rule contains {
+	"id": "bash.dynamic_redirect",
+	"message": sprintf("the command opens a file whose name cannot be known: %s", [_target(redirect)]),
+	"always": [],
+} if {
+	some redirect in input.prompt.command.redirects
+	not redirect.dynamic == false
+}
+
+ask_by_rule contains {
+	"id": "bash.ask_command",
+	"message": sprintf("%s: %s", [command, reason]),
+	"always": [concat(" ", [command, "*"])],
+} if {
+	some call in input.prompt.command.calls
+	some command in {lower(call.name), concat(" ", [lower(call.name), call.subcommand])}
+	reason := config.ask_commands[command]
+	is_string(reason)
+}
+
+ask_by_rule contains {
+	"id": "bash.ask_variable",
+	"message": sprintf("the command sets %s, which %s", [name, reason]),
+	"always": [],
+} if {
+	some name in input.prompt.command.assigns
+	reason := config.ask_variables[name]
+	is_string(reason)
+}
+
+# METADATA
+# title: Permissions
+# description: The rules of the default policy that let a prompt pass.
+allow contains {
+	"id": "bash.understood",
+	"message": "every program that the command would run is known and none is banned",
+} if {
+	input.prompt.tool == "bash"
+	count(ask_by_rule) == 0
+	(count(input.prompt.command.calls) + count(input.prompt.command.assigns)) + count(input.prompt.command.redirects) > 0
+}
+
+_has_facts if {
+	is_array(input.prompt.command.redirects)
+	is_array(input.prompt.command.assigns)
+	is_array(input.prompt.command.calls)
+	every name in input.prompt.command.assigns {
+		is_string(name)
+	}
+	every call in input.prompt.command.calls {
+		is_string(call.name)
+		is_string(call.subcommand)
+	}
+}
+
+_is_command if input.prompt.tool in {"bash", "pty"}
+
+# A message that cannot be built would take its rule with it.
+_target(redirect) := redirect.target if {
+	is_string(redirect.target)
+} else := "without a name"
+
+_problem := input.prompt.command.problem if {
+	is_string(input.prompt.command.problem)
+} else := "no reason is known"

@@ -1,0 +1,167 @@
+package opencode.prompt_test
+
+import data.opencode.config
+import data.opencode.prompt
+import data.opencode.testing
+
+_seed_list := [
+	"alias", "curl", "curlie", "wget", "axel", "aria2c", "nc", "telnet", "lynx", "w3m", "links", "httpie", "xh",
+	"http-prompt", "chrome", "firefox", "safari",
+]
+
+_command(facts) := object.union(testing.bash([["ls"]]), {"prompt": {"command": facts}})
+
+test_every_banned_program_is_denied[name] if {
+	some name in _seed_list
+	decision := prompt.decision with input as testing.bash([["ls"], [name, "x"]])
+	decision.effect == "deny"
+	decision.rules[0].id == "bash.banned_command"
+	contains(decision.rules[0].message, name)
+}
+
+test_every_other_name_is_denied[name] if {
+	some name, _ in config.banned_commands
+	decision := prompt.decision with input as testing.bash([[name]])
+	decision.effect == "deny"
+}
+
+test_case_does_not_matter if {
+	decision := prompt.decision with input as testing.bash([["CURL", "x"]])
+	decision.effect == "deny"
+}
+
+test_a_mention_is_not_a_call if {
+	decision := prompt.decision with input as testing.bash([["grep", "curl", "x"]])
+	decision.effect == "allow"
+}
+
+test_a_lift_covers_every_name_of_the_program if {
+	decision := prompt.decision with input as testing.bash([["nc.openbsd", "x"]])
+		with data.opencode.config.banned_commands.nc as false
+	decision.effect == "allow"
+}
+
+test_a_lift_of_one_name_covers_no_other if {
+	decision := prompt.decision with input as testing.bash([["nc", "x"]])
+		with data.opencode.config.banned_commands as object.union(config.banned_commands, {"ncat": false})
+	decision.effect == "deny"
+}
+
+test_command_without_facts_is_denied if {
+	document := json.remove(testing.bash([["ls"]]), ["prompt/command"])
+	decision := prompt.decision with input as document
+	decision.effect == "deny"
+	"bash.not_understood" in _ids(decision)
+}
+
+test_unparsed_command_is_asked if {
+	decision := prompt.decision with input as _command({"parsed": false, "problem": "unclosed quote"})
+	decision.effect == "ask"
+	_ids(decision) == {"bash.not_parsed"}
+	decision.rules[0].message == "the command could not be read as a whole: unclosed quote"
+	decision.obligations.ask.always == []
+}
+
+test_unparsed_command_without_a_reason_is_asked if {
+	decision := prompt.decision with input as _command({"parsed": false})
+	_ids(decision) == {"bash.not_parsed"}
+	decision.rules[0].message == "the command could not be read as a whole: no reason is known"
+}
+
+test_unparsed_command_that_runs_a_banned_program_is_denied if {
+	decision := prompt.decision with input as _command({"parsed": false, "calls": [testing.call(["curl"])]})
+	decision.effect == "deny"
+}
+
+test_dynamic_command_is_asked if {
+	decision := prompt.decision with input as _command({"dynamic": true})
+	_ids(decision) == {"bash.dynamic"}
+	decision.effect == "ask"
+}
+
+test_dynamic_redirect_is_asked if {
+	decision := prompt.decision with input as _command({"redirects": [{
+		"op": ">",
+		"target": "$x",
+		"access": "write",
+		"dynamic": true,
+	}]})
+	_ids(decision) == {"bash.dynamic_redirect"}
+	decision.effect == "ask"
+}
+
+test_command_to_ask_about_is_asked if {
+	decision := prompt.decision with input as testing.bash([["git", "push", "origin"]])
+	decision.effect == "ask"
+	_ids(decision) == {"bash.ask_command"}
+	decision.obligations.ask.always == ["git push *"]
+}
+
+test_command_to_ask_about_can_be_lifted if {
+	decision := prompt.decision with input as testing.bash([["git", "push"]])
+		with data.opencode.config.ask_commands as {"git push": false}
+	decision.effect == "allow"
+}
+
+test_nothing_at_all_is_asked if {
+	decision := prompt.decision with input as testing.bash([])
+	_ids(decision) == {"prompt.no_rule"}
+	decision.effect == "ask"
+}
+
+test_terminal_is_asked if {
+	document := json.patch(testing.bash([["sh"]]), [{"op": "replace", "path": "/prompt/tool", "value": "pty"}])
+	decision := prompt.decision with input as document
+	decision.effect == "ask"
+}
+
+test_terminal_with_a_banned_program_is_denied if {
+	document := json.patch(testing.bash([["telnet"]]), [{"op": "replace", "path": "/prompt/tool", "value": "pty"}])
+	decision := prompt.decision with input as document
+	decision.effect == "deny"
+}
+
+test_call_without_its_facts_is_denied[name] if {
+	some name, calls in {
+		"no name": [json.remove(testing.call(["curl"]), ["name"])],
+		"no subcommand": [json.remove(testing.call(["sudo"]), ["subcommand"])],
+		"no call": [null],
+		"second": [testing.call(["ls"]), {}],
+	}
+	decision := prompt.decision with input as _command({"calls": calls})
+	decision.effect == "deny"
+	"bash.not_understood" in _ids(decision)
+}
+
+test_command_with_facts_of_another_type_is_denied[name] if {
+	some name in ["calls", "redirects", "assigns"]
+	every value in [null, {}, "x", 1] {
+		decision := prompt.decision with input as _command({name: value})
+		decision.effect == "deny"
+	}
+}
+
+test_redirect_without_a_target_is_asked if {
+	decision := prompt.decision with input as _command({"redirects": [{}]})
+	_ids(decision) == {"bash.dynamic_redirect"}
+	decision.effect == "ask"
+}
+
+test_variable_that_decides_what_runs_is_asked[name] if {
+	some name in ["PATH", "LD_PRELOAD", "BASH_ENV", "GIT_SSH_COMMAND"]
+	decision := prompt.decision with input as _command({"assigns": ["x", name]})
+	decision.effect == "ask"
+	_ids(decision) == {"bash.ask_variable"}
+	decision.obligations.ask.always == []
+}
+
+test_other_variables_are_allowed if {
+	decision := prompt.decision with input as _command({"assigns": ["CGO_ENABLED", "x"]})
+	decision.effect == "allow"
+}
+
+test_variable_to_ask_about_can_be_lifted if {
+	decision := prompt.decision with input as _command({"assigns": ["PATH"]})
+		with data.opencode.config.ask_variables as {"PATH": false}
+	decision.effect == "allow"
+}

@@ -1,0 +1,14 @@
+package opencode.prompt
+
+# Changes to files through the file tools.
+
+ask_by_rule contains {
+	"id": "edit.ask",
+	"message": sprintf("%s changes files", [input.prompt.tool]),
+	"always": [concat(" ", ["edit", path.relative]) |
+		some path in input.prompt.paths
+		path.access == "write"
+	],
+} if {
+	input.prompt.tool in {"write", "edit", "multiedit", "patch", "delete", "move"}
+}

@@ -1,0 +1,101 @@
+package opencode.prompt
+
+import data.opencode.config
+
+# Files: what a tool names, and what a command's redirections open.
+
+deny contains {
+	"id": "path.unresolved",
+	"message": sprintf("the path %s leads nowhere that can be known: %s", [_shown(path), _path_problem(path)]),
+} if {
+	some path in input.prompt.paths
+	not path.problem == null
+}
+
+deny contains {
+	"id": "path.outside",
+	"message": sprintf("the path %s is outside the project", [_shown(path)]),
+} if {
+	some path in input.prompt.paths
+	not path.inside == true
+	not _is_allowed_outside(path)
+	not _is_asked_outside(path)
+}
+
+deny contains {
+	"id": "path.special_file",
+	"message": sprintf("the path %s is a device, a pipe or a socket", [_shown(path)]),
+} if {
+	some path in input.prompt.paths
+	not _is_ordinary(path)
+	not _is_allowed_outside(path)
+}
+
+ask_by_rule contains {
+	"id": "path.outside_ask",
+	"message": sprintf("the path %s is outside the project", [_shown(path)]),
+	"always": [],
+} if {
+	some path in input.prompt.paths
+	not path.inside == true
+	not _is_allowed_outside(path)
+	_is_asked_outside(path)
+}
+
+ask_by_rule contains {
+	"id": "path.secret",
+	"message": sprintf("the path %s holds a secret", [_shown(path)]),
+	"always": [],
+} if {
+	some path in input.prompt.paths
+	not _is_no_secret(path)
+}
+
+ask_by_rule contains {
+	"id": "path.write_protected",
+	"message": sprintf("the path %s steers tools that run outside this policy", [_shown(path)]),
+	"always": [],
+} if {
+	some path in input.prompt.paths
+	not path.access == "read"
+	path.class in {"vcs", "agent-config"}
+}
+
+allow contains {
+	"id": "path.read_inside",
+	"message": "the files are inside the project and are only read",
+} if {
+	input.prompt.tool in {"read", "list", "glob", "grep"}
+	count(input.prompt.paths) > 0
+	every path in input.prompt.paths {
+		path.access == "read"
+	}
+	count(ask_by_rule) == 0
+}
+
+# A class that is missing or not known may be any.
+_is_no_secret(path) if path.class in {"vcs", "agent-config", "plain"}
+
+# A member that is missing makes a call of a built-in undefined, and its
+# negation too: what must hold is asked by a rule of its own.
+_is_ordinary(path) if path.kind in {"file", "dir", "none"}
+
+_shown(path) := path.raw if {
+	is_string(path.raw)
+} else := "without a name"
+
+_path_problem(path) := path.problem if {
+	is_string(path.problem)
+} else := "no reason is known"
+
+# Only the shell opens files outside: a tool's files are below the project.
+_is_allowed_outside(path) if {
+	_is_command
+	config.outside_allow[path.real] == true
+}
+
+_is_asked_outside(path) if {
+	_is_command
+	some prefix, true in config.outside_ask
+	startswith(path.real, concat("", [prefix, "/"]))
+}

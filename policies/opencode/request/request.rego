@@ -1,0 +1,172 @@
+# METADATA
+# title: Requests
+# description: >-
+#   Decides each HTTP request. The method asks for read or write, an
+#   interactive route asks for execute as well, and whatever is not known is
+#   refused.
+package opencode.request
+
+import data.opencode.config
+import data.opencode.team
+
+# METADATA
+# title: Request decision
+# description: The decision on an HTTP request. It denies unless everything that must hold does.
+# entrypoint: true
+decision := {
+	"effect": "allow",
+	"rules": [object.union(rule, {"effect": "allow"}) | some rule in allow],
+	"needs": [],
+	"obligations": {"audit": _audit},
+} if {
+	count(deny) == 0
+} else := {
+	"effect": "deny",
+	"rules": [object.union(rule, {"effect": "deny"}) | some rule in deny],
+	"needs": [permission | some permission in needs],
+	"obligations": {"audit": _audit},
+} if {
+	count(deny) > 0
+}
+
+# METADATA
+# title: Denials
+# description: Each rule that refuses the request, by id and message.
+deny contains {
+	"id": "request.wrong_kind",
+	"message": "the input does not describe a request of version 1",
+} if {
+	not _is_request
+}
+
+deny contains {
+	"id": "request.unauthenticated",
+	"message": "no valid credential was shown; make a token with `opencode auth token create`",
+} if {
+	not _is_authenticated
+	not is_public
+}
+
+deny contains {
+	"id": "request.token_expired",
+	"message": "the token has expired; make a new one with `opencode auth token create`",
+} if {
+	not input.principal.expired == false
+}
+
+deny contains {
+	"id": "request.unknown_method",
+	"message": "the method is not one that the policy knows",
+} if {
+	not _method_permission
+}
+
+deny contains {
+	"id": "request.unknown_route",
+	"message": "the path is not a route that the policy knows with this method",
+} if {
+	not is_known_route
+}
+
+deny contains {
+	"id": "request.path_not_canonical",
+	"message": "the path is not spelled in its one plain way",
+} if {
+	not input.request.canonical == true
+}
+
+deny contains {
+	"id": "request.directory_outside",
+	"message": "the directory is not in a project that this server was started for",
+} if {
+	not _is_directory_inside
+}
+
+deny contains {
+	"id": "request.missing_permission",
+	"message": sprintf("the request needs the permission %s, which the token lacks", [concat(", ", needs)]),
+} if {
+	count(needs) > 0
+}
+
+deny contains rule if some rule in team.deny
+
+# A request cannot wait for a person: what a team asks about is refused.
+deny contains rule if some rule in team.ask
+
+# METADATA
+# title: Permissions
+# description: The rules that let a request pass which nothing denies.
+allow contains {
+	"id": "request.public",
+	"message": "the route is public",
+} if {
+	is_public
+}
+
+allow contains {
+	"id": "request.permitted",
+	"message": "the principal holds every permission that the request needs",
+} if {
+	not is_public
+}
+
+# METADATA
+# title: Missing permissions
+# description: The permissions that the request needs and the principal lacks.
+needs contains permission if {
+	some permission in required
+	not _has[permission]
+}
+
+# METADATA
+# title: Required permissions
+# description: The permissions that the request needs. A public route needs none.
+required contains _method_permission if not is_public
+
+# An interactive route needs execute wherever in the path its segment stands,
+# and so does one whose pattern says so, whatever the segments are.
+required contains "execute" if {
+	some segment in input.request.segments
+	config.execute_segments[segment] == true
+}
+
+required contains "execute" if {
+	is_string(input.request.route)
+	some segment in split(input.request.route, "/")
+	config.execute_segments[segment] == true
+}
+
+# METADATA
+# title: Known route
+# description: Holds if the route with this method is one that the policy knows.
+is_known_route if config.routes[input.request.route][input.request.method] == true
+
+# METADATA
+# title: Public route
+# description: Holds for the routes that need no credential.
+is_public if config.public_routes[input.request.route][input.request.method] == true
+
+_is_request if {
+	input.version == 1
+	input.kind == "request"
+	is_array(input.request.segments)
+	every segment in input.request.segments {
+		is_string(segment)
+	}
+}
+
+_is_authenticated if input.principal.kind in {"token", "local"}
+
+_has[permission] if some permission in input.principal.permissions
+
+_method_permission := config.methods[input.request.method]
+
+# A request that names no directory concerns the server's own first project.
+_is_directory_inside if input.request.directory == null
+
+_is_directory_inside if input.request.directory.inside == true
+
+_audit := "full" if team.audit == "full"
+
+else := config.audit.request
