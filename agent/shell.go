@@ -1,0 +1,361 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"opencode/agent/tool"
+	"opencode/policy"
+	"opencode/store"
+)
+
+// ShellInput is a command that a person runs in a session.
+type ShellInput struct {
+	Command string
+	Agent   string
+	Model   ModelRef
+	// MessageID is the id of the user's message, if the client chose one.
+	MessageID string
+}
+
+// shellNote is the text of the message that a command of a person makes.
+const shellNote = "The following tool was executed by the user"
+
+// Shell runs a command in a session, through the gate, and returns the message
+// that holds its outcome. The context ends with whoever asked for it: when
+// they are gone the command is killed. A refusal is an error and stands in the
+// session as well.
+func (a *Agent) Shell(ctx context.Context, p policy.Principal, sessionID string, in ShellInput) (store.MessageParts, error) {
+	if err := checkCommand(in.Command); err != nil {
+		return store.MessageParts{}, err
+	}
+	if in.MessageID != "" && !store.ValidID("msg", in.MessageID) {
+		return store.MessageParts{}, fmt.Errorf("messageID %q: %w: want msg_ and letters or digits", in.MessageID, ErrInvalid)
+	}
+	s, err := a.cfg.Store.Session(ctx, sessionID)
+	if err != nil {
+		return store.MessageParts{}, err
+	}
+	root, ok := a.Root(s.Directory)
+	if !ok {
+		return store.MessageParts{}, fmt.Errorf("session %q: %w: its directory is in no project of this server", s.ID, ErrInvalid)
+	}
+	ctx, end, err := a.begin(ctx, s.ID)
+	if err != nil {
+		return store.MessageParts{}, err
+	}
+	defer end()
+	if in.MessageID != "" {
+		// A message that is there stays as it is.
+		switch _, err := a.cfg.Store.Message(ctx, s.ID, in.MessageID); {
+		case err == nil:
+			return store.MessageParts{}, fmt.Errorf("message %q: %w", in.MessageID, store.ErrExist)
+		case !errors.Is(err, store.ErrNotExist):
+			return store.MessageParts{}, err
+		}
+	}
+	c, err := a.openCall(ctx, s, root, in)
+	if err != nil {
+		return store.MessageParts{}, caused(ctx, err)
+	}
+	result, runErr := a.runShell(ctx, p, c)
+	err = a.closeCall(ctx, c, result, runErr)
+	switch {
+	case runErr != nil && err != nil:
+		// Why it did not run is what the caller must know.
+		a.cfg.Logger.ErrorContext(ctx, "the outcome of a call is not stored", slog.String("call", c.part.CallID), slog.Any("error", err))
+	case err != nil:
+		return store.MessageParts{}, err
+	}
+	return c.messageParts(), runErr
+}
+
+// maxCommand is the longest command in bytes. A longer one is no argument that
+// Linux takes.
+const maxCommand = 128<<10 - 1
+
+// checkCommand refuses what no shell can run before anybody is asked about it.
+func checkCommand(command string) error {
+	switch {
+	case strings.TrimSpace(command) == "":
+		return fmt.Errorf("command: %w: is empty", ErrInvalid)
+	case strings.ContainsRune(command, 0):
+		return fmt.Errorf("command: %w: has a NUL byte in it", ErrInvalid)
+	case len(command) > maxCommand:
+		return fmt.Errorf("command: %w: has %d bytes, at most %d", ErrInvalid, len(command), maxCommand)
+	}
+	return nil
+}
+
+// call is a tool call of a session with the message that holds it.
+type call struct {
+	session store.Session
+	root    string
+	message assistantMessage
+	part    toolPart
+	command string
+}
+
+// openCall writes the user's message and the one that will hold the outcome.
+func (a *Agent) openCall(ctx context.Context, s store.Session, root string, in ShellInput) (*call, error) {
+	now := millis(a.cfg.Now())
+	agent := cmp.Or(in.Agent, s.Agent)
+	user := userMessage{
+		ID: cmp.Or(in.MessageID, a.cfg.IDs.New("msg")), SessionID: s.ID, Role: "user",
+		Time: messageTime{Created: now}, Agent: agent, Model: in.Model,
+	}
+	text := textPart{ID: a.cfg.IDs.New("prt"), SessionID: s.ID, MessageID: user.ID, Type: "text", Text: shellNote, Synthetic: true}
+	c := &call{session: s, root: root, command: in.Command}
+	c.message = assistantMessage{
+		ID: a.cfg.IDs.New("msg"), SessionID: s.ID, Role: "assistant", Time: messageTime{Created: now},
+		ParentID: user.ID, ModelID: in.Model.ModelID, ProviderID: in.Model.ProviderID, Mode: agent, Agent: agent,
+		Path: messagePath{Cwd: s.Directory, Root: root},
+	}
+	c.part = toolPart{
+		ID: a.cfg.IDs.New("prt"), SessionID: s.ID, MessageID: c.message.ID, Type: "tool",
+		CallID: a.cfg.IDs.New("call"), Tool: "bash",
+		State: toolState{Status: "running", Input: map[string]any{"command": in.Command}, Time: toolTime{Start: now}},
+	}
+	if err := a.put(ctx, []any{user, c.message}, []any{text, c.part}); err != nil {
+		return nil, err
+	}
+	a.publish(s, "message.updated", map[string]any{"sessionID": s.ID, "info": user})
+	a.publishPart(s, text)
+	a.publishStatus(s, "busy")
+	a.publish(s, "message.updated", map[string]any{"sessionID": s.ID, "info": c.message})
+	a.publishPart(s, c.part)
+	return c, nil
+}
+
+// runShell takes the command through the gate and runs it as obliged.
+func (a *Agent) runShell(ctx context.Context, p policy.Principal, c *call) (tool.Result, error) {
+	d, err := a.pass(ctx, prompt{
+		session: c.session, root: c.root, principal: p, tool: c.part.Tool, args: c.part.State.Input,
+		patterns: []string{c.command}, ref: PermissionRef{MessageID: c.message.ID, CallID: c.part.CallID}, attended: true,
+	})
+	if err != nil {
+		return tool.Result{}, err
+	}
+	c.part.State.Metadata = map[string]any{"policy": map[string]any{"effect": d.Effect, "rules": d.Rules, "snapshot": d.Snapshot}}
+	r, err := a.cfg.Bash.Run(ctx, tool.BashCall{ID: c.part.CallID, Command: c.command, Directory: c.session.Directory},
+		tool.Limits{
+			Timeout:   time.Duration(d.Obligations.TimeoutSeconds) * time.Second,
+			MaxOutput: d.Obligations.MaxOutputBytes,
+		},
+		func(output string) {
+			shown := c.part
+			shown.State.Metadata = map[string]any{"output": output, "description": ""}
+			a.publishPart(c.session, shown)
+		})
+	if err != nil {
+		err = caused(ctx, &runError{err})
+	}
+	return r, err
+}
+
+// caused adds to an error why the context has ended, if it has.
+func caused(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
+		return fmt.Errorf("%w: %w", cause, err)
+	}
+	return err
+}
+
+// runError is an error of a tool, which clients may read.
+type runError struct{ err error }
+
+func (e *runError) Error() string { return e.err.Error() }
+
+func (e *runError) Unwrap() error { return e.err }
+
+// shownText returns what clients may read of an error. What went wrong inside
+// is for the log.
+func shownText(err error) string {
+	var denied *policy.DeniedError
+	var refused *RefusedError
+	var run *runError
+	switch {
+	case errors.As(err, &denied):
+		return denied.Error()
+	case errors.As(err, &refused):
+		return refused.Error()
+	case errors.As(err, &run), errors.Is(err, ErrSandbox), errors.Is(err, ErrAborted), errors.Is(err, ErrStopped):
+		return err.Error()
+	case errors.Is(err, policy.ErrDenied):
+		return "denied: the policy could not decide; the server's log says more"
+	}
+	return "internal error; the server's log says more"
+}
+
+// closeCall writes the outcome of a call, whatever it is.
+func (a *Agent) closeCall(ctx context.Context, c *call, r tool.Result, runErr error) error {
+	aborted := r.Aborted || ctx.Err() != nil && (errors.Is(runErr, context.Cause(ctx)) || errors.Is(runErr, context.Canceled))
+	// The outcome is written also when the caller is gone.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordLimit)
+	defer cancel()
+	now := millis(a.cfg.Now())
+	state := &c.part.State
+	state.Time.End = now
+	if state.Metadata == nil {
+		state.Metadata = map[string]any{}
+	}
+	switch {
+	case runErr != nil:
+		state.Status, state.Error = "error", shownText(runErr)
+		state.Metadata["refusal"] = refusal(runErr)
+	default:
+		output := r.Output + note(r)
+		state.Status, state.Output, state.Title = "completed", &output, new(string)
+		state.Metadata["output"], state.Metadata["description"] = output, ""
+		state.Metadata["exit"], state.Metadata["truncated"] = r.ExitCode, r.Truncated
+	}
+	c.message.Time.Completed = now
+	if aborted {
+		c.message.Error = &messageError{Name: "MessageAbortedError", Data: messageErrorData{Message: "aborted"}}
+	}
+	putErr := a.put(ctx, []any{c.message}, []any{c.part})
+	a.publishPart(c.session, c.part)
+	a.publish(c.session, "message.updated", map[string]any{"sessionID": c.session.ID, "info": c.message})
+	if _, err := a.UpdateSession(ctx, c.session.ID, func(*store.Session) {}); err != nil {
+		putErr = errors.Join(putErr, err)
+	}
+	a.publishStatus(c.session, "idle")
+	a.publish(c.session, "session.idle", map[string]any{"sessionID": c.session.ID})
+	return putErr
+}
+
+// note says on a line of its own how a command ended that did not end by
+// itself.
+func note(r tool.Result) string {
+	switch {
+	case r.TimedOut:
+		return fmt.Sprintf("\n[killed: the time limit of the policy was reached after %s]", r.Duration.Round(time.Second))
+	case r.Aborted:
+		return "\n[killed: aborted]"
+	}
+	return ""
+}
+
+// refusal describes why a call did not run, for clients.
+func refusal(err error) map[string]any {
+	var denied *policy.DeniedError
+	var refused *RefusedError
+	switch {
+	case errors.As(err, &denied):
+		return map[string]any{"outcome": "denied", "rules": denied.Decision.Rules, "needs": denied.Decision.Needs}
+	case errors.As(err, &refused):
+		return map[string]any{"outcome": refused.Reply, "rules": refused.Decision.Rules}
+	}
+	return map[string]any{"outcome": "error"}
+}
+
+// put writes messages and parts in their published form.
+func (a *Agent) put(ctx context.Context, messages, parts []any) error {
+	var ms []store.Message
+	var ps []store.Part
+	for _, m := range messages {
+		row, err := messageRow(m)
+		if err != nil {
+			return err
+		}
+		ms = append(ms, row)
+	}
+	for _, p := range parts {
+		row, err := partRow(p)
+		if err != nil {
+			return err
+		}
+		ps = append(ps, row)
+	}
+	return a.cfg.Store.PutMessage(ctx, ms, ps)
+}
+
+func messageRow(v any) (store.Message, error) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return store.Message{}, err
+	}
+	var head struct {
+		ID        string      `json:"id"`
+		SessionID string      `json:"sessionID"`
+		Role      string      `json:"role"`
+		Time      messageTime `json:"time"`
+	}
+	if err := json.Unmarshal(b, &head); err != nil {
+		return store.Message{}, err
+	}
+	return store.Message{ID: head.ID, SessionID: head.SessionID, Role: head.Role, Created: time.UnixMilli(head.Time.Created), Body: b}, nil
+}
+
+func partRow(v any) (store.Part, error) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return store.Part{}, err
+	}
+	var head struct {
+		ID        string `json:"id"`
+		SessionID string `json:"sessionID"`
+		MessageID string `json:"messageID"`
+		Type      string `json:"type"`
+	}
+	if err := json.Unmarshal(b, &head); err != nil {
+		return store.Part{}, err
+	}
+	return store.Part{ID: head.ID, SessionID: head.SessionID, MessageID: head.MessageID, Type: head.Type, Body: b}, nil
+}
+
+func (c *call) messageParts() store.MessageParts {
+	message, err := messageRow(c.message)
+	part, err2 := partRow(c.part)
+	if err != nil || err2 != nil {
+		return store.MessageParts{}
+	}
+	return store.MessageParts{Message: message, Parts: []store.Part{part}}
+}
+
+func (a *Agent) publishPart(s store.Session, part any) {
+	a.publish(s, "message.part.updated", map[string]any{"sessionID": s.ID, "part": part, "time": millis(a.cfg.Now())})
+}
+
+func (a *Agent) publishStatus(s store.Session, status string) {
+	a.publish(s, "session.status", map[string]any{"sessionID": s.ID, "status": map[string]any{"type": status}})
+}
+
+// recover closes the calls that a crash left open. They did not finish, and
+// nothing of them runs any more.
+func (a *Agent) recover(ctx context.Context) error {
+	parts, err := a.cfg.Store.PartsByStatus(ctx, "running", "pending")
+	if err != nil {
+		return err
+	}
+	for _, row := range parts {
+		var part toolPart
+		if err := json.Unmarshal(row.Body, &part); err != nil {
+			return fmt.Errorf("part %q: %w: %w", row.ID, store.ErrCorrupt, err)
+		}
+		part.State.Status = "error"
+		part.State.Error = "interrupted: the server ended before the command did"
+		part.State.Time.End = millis(a.cfg.Now())
+		part.State.Metadata = map[string]any{"refusal": map[string]any{"outcome": "interrupted"}}
+		messages := []any{}
+		if m, err := a.cfg.Store.Message(ctx, row.SessionID, row.MessageID); err == nil {
+			var body assistantMessage
+			if err := json.Unmarshal(m.Message.Body, &body); err == nil && body.Role == "assistant" {
+				body.Time.Completed = part.State.Time.End
+				body.Error = &messageError{Name: "MessageAbortedError", Data: messageErrorData{Message: "interrupted"}}
+				messages = append(messages, body)
+			}
+		}
+		if err := a.put(ctx, messages, []any{part}); err != nil {
+			return err
+		}
+		a.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "closed an interrupted call", slog.String("session", row.SessionID), slog.String("part", row.ID))
+	}
+	return nil
+}
