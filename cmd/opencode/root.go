@@ -1,0 +1,89 @@
+package main
+
+import (
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+)
+
+// version is what the server and `--version` tell.
+const version = "0.1.0"
+
+// newRootCmd returns the whole command tree.
+func newRootCmd() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "opencode",
+		Short: "A coding-agent server in which policy decides everything",
+		Long: `A coding-agent server in which policy decides everything.
+
+Each HTTP request and each command that the agent wants to run is put to policy,
+written in Rego, which a team can read, test and extend.`,
+		Example: `  opencode auth token create --name me
+  opencode serve --policy policies/examples/team
+  opencode policy check bash 'git push'`,
+		Version:       versionText(),
+		Args:          noCommand,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	root.SetVersionTemplate("{{.Version}}\n")
+	root.AddCommand(
+		newServeCmd(),
+		group("auth", "Manage access", `  opencode auth token create --name me`,
+			newAuthTokenCmd(),
+		),
+		group("policy", "Test, check and write policies", `  opencode policy test policies/examples/team`,
+			newPolicyTestCmd(),
+			newPolicyCheckCmd(),
+			newPolicyEvalCmd(),
+			newPolicyLintCmd(),
+			newPolicyFmtCmd(),
+			newPolicyInitCmd(),
+		),
+		group("session", "Work with the sessions of a running server", `  opencode session list`,
+			newSessionListCmd(),
+			newSessionCreateCmd(),
+			newSessionShellCmd(),
+		),
+		group("permission", "Answer the questions of a running server", `  opencode permission list`,
+			newPermissionListCmd(),
+			newPermissionReplyCmd(),
+		),
+	)
+	return root
+}
+
+// group returns a command that only holds others.
+func group(name, short, example string, commands ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: name, Short: short, Example: example, Args: noCommand,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(commands...)
+	return cmd
+}
+
+// noCommand refuses the arguments of a command that only holds others.
+func noCommand(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usagef("unknown command %q for %q", args[0], cmd.CommandPath())
+	}
+	return nil
+}
+
+// versionText returns the version with the revision that it was built from.
+func versionText() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "opencode " + version
+	}
+	revision := ""
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
+			revision = " (" + s.Value[:12] + ")"
+		}
+	}
+	return "opencode " + version + revision + " " + info.GoVersion
+}
