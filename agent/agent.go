@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -173,7 +174,7 @@ func (a *Agent) CreateSession(ctx context.Context, in SessionInput) (store.Sessi
 	now := a.cfg.Now()
 	dir := cmp.Or(in.Directory, a.cfg.Directories[0])
 	if in.ParentID != "" {
-		parent, err := a.cfg.Store.Session(ctx, in.ParentID)
+		parent, err := a.Session(ctx, in.ParentID)
 		if err != nil {
 			return store.Session{}, err
 		}
@@ -198,19 +199,45 @@ func (a *Agent) CreateSession(ctx context.Context, in SessionInput) (store.Sessi
 	return s, nil
 }
 
-// Session returns a session.
+// Session returns a session. Those of projects that this agent does not work in
+// are in the same store and do not exist here.
 func (a *Agent) Session(ctx context.Context, id string) (store.Session, error) {
-	return a.cfg.Store.Session(ctx, id)
+	s, err := a.cfg.Store.Session(ctx, id)
+	if err != nil {
+		return store.Session{}, err
+	}
+	return s, a.own(s)
+}
+
+// own returns [store.ErrNotExist] for a session of another project.
+func (a *Agent) own(s store.Session) error {
+	if _, ok := a.Root(s.Directory); !ok {
+		return fmt.Errorf("session %q: %w", s.ID, store.ErrNotExist)
+	}
+	return nil
 }
 
 // Sessions returns the selected sessions, the last updated first.
 func (a *Agent) Sessions(ctx context.Context, f store.SessionFilter) ([]store.Session, error) {
-	return a.cfg.Store.Sessions(ctx, f)
+	limit := f.Limit
+	f.Limit = 0 // it counts what is left of the list
+	list, err := a.cfg.Store.Sessions(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	list = slices.DeleteFunc(list, func(s store.Session) bool { return a.own(s) != nil })
+	if limit > 0 && len(list) > limit {
+		list = list[:limit]
+	}
+	return list, nil
 }
 
 // UpdateSession changes a session.
 func (a *Agent) UpdateSession(ctx context.Context, id string, change func(*store.Session)) (store.Session, error) {
 	s, err := a.cfg.Store.UpdateSession(ctx, id, func(s *store.Session) error {
+		if err := a.own(*s); err != nil {
+			return err
+		}
 		change(s)
 		s.Updated = a.cfg.Now()
 		return nil
@@ -225,7 +252,7 @@ func (a *Agent) UpdateSession(ctx context.Context, id string, change func(*store
 // DeleteSession aborts what a session and its sub-sessions run, and removes
 // them.
 func (a *Agent) DeleteSession(ctx context.Context, id string) error {
-	s, err := a.cfg.Store.Session(ctx, id)
+	s, err := a.Session(ctx, id)
 	if err != nil {
 		return err
 	}
@@ -260,6 +287,9 @@ func (a *Agent) DeleteSession(ctx context.Context, id string) error {
 
 // Messages returns the last messages of a session, oldest first.
 func (a *Agent) Messages(ctx context.Context, sessionID string, limit int, before string) ([]store.MessageParts, error) {
+	if _, err := a.Session(ctx, sessionID); err != nil {
+		return nil, err
+	}
 	return a.cfg.Store.Messages(ctx, sessionID, limit, before)
 }
 

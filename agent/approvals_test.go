@@ -23,7 +23,8 @@ import (
 
 // TestUnansweredQuestionEnds checks that a question ends when its time is over,
 // not before, and that the policy then denies.
-func TestUnansweredQuestionEnds(t *testing.T) { //nolint:paralleltest // synctest's time is its own
+func TestUnansweredQuestionEnds(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		team map[string]string
 		ttl  time.Duration
@@ -49,8 +50,7 @@ func TestUnansweredQuestionEnds(t *testing.T) { //nolint:paralleltest // synctes
 				if took := time.Since(began); took != c.ttl {
 					t.Errorf("it stood for %s, want %s", took, c.ttl)
 				}
-				refused := wantRefused(t, got.err, "timeout")
-				if text := refused.Error(); !strings.Contains(text, "nobody answered in time") || !strings.Contains(text, "[bash.ask_command]") {
+				if text := wantRefused(t, got.err, "timeout"); !strings.Contains(text, "nobody answered in time") || !strings.Contains(text, "[bash.ask_command]") {
 					t.Errorf("error %q, want how it ended and the rule", text)
 				}
 				if errors.Is(got.err, policy.ErrDenied) {
@@ -78,7 +78,8 @@ var allowOnTimeout = map[string]string{"data.json": `{"opencode":{"config":{"ask
 
 // TestSilenceMayBeYes checks that the policy can let a command run when nobody
 // answers, and that a denial by then still counts.
-func TestSilenceMayBeYes(t *testing.T) { //nolint:paralleltest // synctest's time is its own
+func TestSilenceMayBeYes(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, options{team: allowOnTimeout})
 		id := r.session()
@@ -97,7 +98,8 @@ func TestSilenceMayBeYes(t *testing.T) { //nolint:paralleltest // synctest's tim
 
 // TestCancelledQuestionIsNoYes checks that a caller who leaves gets no yes from
 // a policy that takes silence for one.
-func TestCancelledQuestionIsNoYes(t *testing.T) { //nolint:paralleltest // synctest's time is its own
+func TestCancelledQuestionIsNoYes(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, options{team: allowOnTimeout})
 		id := r.session()
@@ -117,7 +119,8 @@ func TestCancelledQuestionIsNoYes(t *testing.T) { //nolint:paralleltest // synct
 }
 
 // TestLeaseExpires lets the life of an answer of always pass.
-func TestLeaseExpires(t *testing.T) { //nolint:paralleltest // synctest's time is its own
+func TestLeaseExpires(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, options{team: map[string]string{"q.rego": "package team.q\n\nobligations := {\"ask\": {\"lease_seconds\": 60}}\n"}})
 		id := r.session()
@@ -266,13 +269,14 @@ func TestQuestionIsClaimed(t *testing.T) {
 	if err := <-first; err != nil {
 		t.Error(err)
 	}
-	wantRefused(t, (<-done).err, "reject")
+	_ = wantRefused(t, (<-done).err, "reject")
 }
 
 // TestEndThatCannotBeStored checks that a question whose end the store does not
 // take ends all the same, as a refusal, and that subscribers learn of it. The
 // policy would take silence for a yes; one without a record is none.
-func TestEndThatCannotBeStored(t *testing.T) { //nolint:paralleltest // synctest's time is its own
+func TestEndThatCannotBeStored(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		fails := &atomic.Bool{}
 		r := newRig(t, options{team: allowOnTimeout, store: func(s store.Store) store.Store { return stubborn{Store: s, fails: fails} }})
@@ -298,7 +302,8 @@ func TestEndThatCannotBeStored(t *testing.T) { //nolint:paralleltest // synctest
 
 // TestTimeIsOverWhileTheAnswerFails lets the time of a question pass while the
 // store still thinks about an answer, which it then does not take.
-func TestTimeIsOverWhileTheAnswerFails(t *testing.T) { //nolint:paralleltest // synctest's time is its own
+func TestTimeIsOverWhileTheAnswerFails(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		fails := &atomic.Bool{}
 		s := stubborn{fails: fails, entered: make(chan struct{}), leave: make(chan struct{})}
@@ -401,7 +406,7 @@ func TestApprovers(t *testing.T) {
 		t.Errorf("open %v, want the question", list)
 	}
 	cancel()
-	wantRefused(t, (<-done).err, "cancelled")
+	_ = wantRefused(t, (<-done).err, "cancelled")
 }
 
 // TestQuestionShowsThePolicy checks that what a question shows of the

@@ -265,14 +265,15 @@ func question(t *testing.T, sub *agent.Subscription) agent.Permission {
 	}
 }
 
-// wantRefused checks that an error is a refusal with that outcome.
-func wantRefused(t *testing.T, err error, reply string) *agent.RefusedError {
+// wantRefused checks that an error is a refusal with that outcome, and returns
+// what it says.
+func wantRefused(t *testing.T, err error, reply string) string {
 	t.Helper()
 	var refused *agent.RefusedError
 	if !errors.As(err, &refused) || !errors.Is(err, agent.ErrRefused) || refused.Reply != reply {
 		t.Fatalf("error %v, want a refusal by %s", err, reply)
 	}
-	return refused
+	return refused.Error()
 }
 
 // answers returns the replies that were recorded.

@@ -58,7 +58,8 @@ func record(i int) store.DecisionRecord { return store.DecisionRecord{ID: strcon
 
 // TestRecorderWritesInBatches checks that records are written soon, many at a
 // time, all and in order.
-func TestRecorderWritesInBatches(t *testing.T) { //nolint:paralleltest // synctest's time is its own
+func TestRecorderWritesInBatches(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		d := &decisionsFake{}
 		r := agent.NewRecorder(d, nil)
@@ -131,7 +132,8 @@ func TestRecorderLosesNothing(t *testing.T) {
 
 // TestRecorderWaitsForASlowStore checks that a full queue slows down, and loses
 // nothing.
-func TestRecorderWaitsForASlowStore(t *testing.T) { //nolint:paralleltest // synctest's time is its own
+func TestRecorderWaitsForASlowStore(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		gate := make(chan struct{})
 		d := &decisionsFake{put: func(context.Context) error { <-gate; return nil }}
@@ -163,7 +165,8 @@ func TestRecorderWaitsForASlowStore(t *testing.T) { //nolint:paralleltest // syn
 
 // TestRecorderCloseIsBounded checks that a store which hangs holds nobody up for
 // ever.
-func TestRecorderCloseIsBounded(t *testing.T) { //nolint:paralleltest // synctest's time is its own
+func TestRecorderCloseIsBounded(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		log := &logBuffer{}
 		d := &decisionsFake{put: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }}

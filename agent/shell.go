@@ -38,7 +38,7 @@ func (a *Agent) Shell(ctx context.Context, p policy.Principal, sessionID string,
 	if in.MessageID != "" && !store.ValidID("msg", in.MessageID) {
 		return store.MessageParts{}, fmt.Errorf("messageID %q: %w: want msg_ and letters or digits", in.MessageID, ErrInvalid)
 	}
-	s, err := a.cfg.Store.Session(ctx, sessionID)
+	s, err := a.Session(ctx, sessionID)
 	if err != nil {
 		return store.MessageParts{}, err
 	}
@@ -62,7 +62,10 @@ func (a *Agent) Shell(ctx context.Context, p policy.Principal, sessionID string,
 	}
 	c, err := a.openCall(ctx, s, root, in)
 	if err != nil {
-		return store.MessageParts{}, caused(ctx, err)
+		if ended := ctx.Err(); ended != nil && errors.Is(err, ended) {
+			err = context.Cause(ctx)
+		}
+		return store.MessageParts{}, err
 	}
 	result, runErr := a.runShell(ctx, p, c)
 	err = a.closeCall(ctx, c, result, runErr)
@@ -154,17 +157,13 @@ func (a *Agent) runShell(ctx context.Context, p policy.Principal, c *call) (tool
 			a.publishPart(c.session, shown)
 		})
 	if err != nil {
-		err = caused(ctx, &runError{err})
+		err = &runError{err}
+		// Why the context has ended says more than that it has.
+		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
+			err = fmt.Errorf("%w: %w", cause, err)
+		}
 	}
 	return r, err
-}
-
-// caused adds to an error why the context has ended, if it has.
-func caused(ctx context.Context, err error) error {
-	if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
-		return fmt.Errorf("%w: %w", cause, err)
-	}
-	return err
 }
 
 // runError is an error of a tool, which clients may read.

@@ -92,7 +92,7 @@ func TestAgentCannotApproveItself(t *testing.T) {
 
 // TestCommandsSeeNoCredential looks for what the server was started with in the
 // environment of a command.
-func TestCommandsSeeNoCredential(t *testing.T) { //nolint:paralleltest // it sets the environment
+func TestCommandsSeeNoCredential(t *testing.T) {
 	r := serve(t, options{})
 	for name, value := range map[string]string{
 		"OPENCODE_SERVER_PASSWORD": "hunter2", "OPENCODE_TOKEN": r.full, "OPENCODE_CONFIG": "/c", "OPENCODE_CALL_ID": "call_of_the_server",

@@ -158,7 +158,8 @@ func localRequest(ctx context.Context) *http.Request {
 }
 
 // TestHeartbeat lets the time between two heartbeats pass.
-func TestHeartbeat(t *testing.T) { //nolint:paralleltest // synctest's time is its own
+func TestHeartbeat(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, options{})
 		ctx, cancel := context.WithCancel(t.Context())

@@ -259,8 +259,8 @@ func TestDeleteEndsWhatRuns(t *testing.T) {
 	}
 }
 
-// TestSessionOfAnotherProject checks that nothing runs in a directory that this
-// server was not started for, though the database knows a session there.
+// TestSessionOfAnotherProject checks that a session in a directory that this
+// server was not started for does not exist here, though the database knows it.
 func TestSessionOfAnotherProject(t *testing.T) {
 	t.Parallel()
 	r := serve(t, options{})
@@ -272,11 +272,24 @@ func TestSessionOfAnotherProject(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := r.shell("ses_other", r.full, "touch ran"); got.status != http.StatusBadRequest {
-		t.Errorf("shell = %d %s, want 400", got.status, got.body)
+	for _, c := range []struct{ method, path, body string }{
+		{http.MethodGet, "/session/ses_other", ""},
+		{http.MethodPatch, "/session/ses_other", `{"title":"mine"}`},
+		{http.MethodDelete, "/session/ses_other", ""},
+		{http.MethodGet, "/session/ses_other/message", ""},
+		{http.MethodPost, "/session/ses_other/shell", `{"agent":"build","command":"touch ran"}`},
+		{http.MethodPost, "/session/ses_other/abort", ""},
+		{http.MethodPost, "/session", `{"parentID":"ses_other"}`},
+	} {
+		if got := r.do(c.method, c.path, r.full, c.body); got.status != http.StatusNotFound {
+			t.Errorf("%s %s = %d %s, want 404", c.method, c.path, got.status, got.body)
+		}
 	}
-	if got := r.do(http.MethodPost, "/session", r.full, `{"parentID":"ses_other"}`); got.status != http.StatusBadRequest {
-		t.Errorf("child = %d %s, want 400", got.status, got.body)
+	if got := r.do(http.MethodGet, "/session?limit=1", r.full, ""); got.status != http.StatusOK || strings.Contains(got.body, "ses_other") {
+		t.Errorf("list = %d %s, want it without the session", got.status, got.body)
+	}
+	if s, err := r.db.Session(t.Context(), "ses_other"); err != nil || s.Title != "t" {
+		t.Errorf("afterwards it is %+v, %v, want it as it was", s, err)
 	}
 	if list := must(os.ReadDir(other))(t); len(list) != 0 {
 		t.Errorf("%v was made", list)
