@@ -208,6 +208,9 @@ var ruleIDForm = regexp.MustCompile(`^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+$`)
 func lintRules(f file, m *ast.Module) []string {
 	var findings []string
 	for _, rule := range m.Rules {
+		if id, ok := ruleID(rule); ok && f.origin == originDefault && !hasTitle(rule) {
+			findings = append(findings, fmt.Sprintf("%s: rule %s has no METADATA of its own", position(rule.Location), id))
+		}
 		name := rule.Head.Ref()[0].Value.String()
 		if strings.HasPrefix(name, tester.TestPrefix) {
 			findings = append(findings, fmt.Sprintf("%s: %s: a test belongs in a file *_test.rego", position(rule.Location), name))
@@ -221,4 +224,12 @@ func lintRules(f file, m *ast.Module) []string {
 		}
 	}
 	return findings
+}
+
+// hasTitle reports whether a rule has a title and a description of its own,
+// beside those of the document that it is part of.
+func hasTitle(rule *ast.Rule) bool {
+	return slices.ContainsFunc(rule.Annotations, func(a *ast.Annotations) bool {
+		return a.Scope == "rule" && a.Title != "" && a.Description != ""
+	})
 }

@@ -1,6 +1,8 @@
 package engine_test
 
 import (
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -107,5 +109,53 @@ func TestFormat(t *testing.T) {
 	}
 	if _, err := engine.Format("a.rego", []byte("package team.a\n\nx :=\n")); err == nil || !strings.Contains(err.Error(), "a.rego:") {
 		t.Errorf("Format of broken text: error %v, want file and line", err)
+	}
+}
+
+// TestLintWantsMetadataOfEachRule checks that a rule with an id needs a title of
+// its own where the whole policy is replaced, whatever its set has.
+func TestLintWantsMetadataOfEachRule(t *testing.T) {
+	t.Parallel()
+	const text = `# METADATA
+# title: Requests
+# description: Refuses all.
+package opencode.request
+
+# METADATA
+# title: Denials
+# description: All of them.
+# scope: document
+
+# METADATA
+# title: One
+# description: The first.
+deny contains {"id": "request.one", "message": "no"}
+
+deny contains {"id": "request.two", "message": "no"}
+
+# METADATA
+# title: Decision
+# description: Denies.
+decision := {"effect": "deny", "rules": []}
+`
+	dir := t.TempDir()
+	for name, content := range map[string]string{
+		"opencode/request/request.rego": text,
+		"opencode/prompt/prompt.rego":   "# METADATA\n# title: Prompts\n# description: Refuses all.\npackage opencode.prompt\n\n# METADATA\n# title: Decision\n# description: Denies.\ndecision := {\"effect\": \"deny\", \"rules\": []}\n",
+	} {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	findings, err := engine.Lint(engine.Config{Default: policies.FS, Only: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(findings) != 1 || !strings.Contains(findings[0], "request.rego:16: rule request.two has no METADATA of its own") {
+		t.Errorf("Lint = %q, want a finding about request.two alone", findings)
 	}
 }

@@ -137,11 +137,7 @@ func serve(ctx context.Context, o serveOptions, stdout, stderr io.Writer) (err e
 	info := pol.engine.Info()
 	fmt.Fprintf(stdout, "listening on http://%s\n", l.Addr())
 	fmt.Fprintf(stdout, "policy %.12s from %d files\n", info.Digest, len(info.Files))
-	fmt.Fprintf(stdout, "tokens %d in %s", count, tokenPath)
-	if count == 0 {
-		fmt.Fprint(stdout, "; `opencode auth token create` makes one")
-	}
-	fmt.Fprintln(stdout)
+	fmt.Fprintf(stdout, "tokens %d in %s; `opencode auth token create` makes one\n", count, tokenPath)
 	return s.Serve(ctx, grace, listeners...)
 }
 

@@ -4,6 +4,9 @@ import data.opencode.config
 
 # Commands: tool bash, and pty with the command that it starts.
 
+# METADATA
+# title: Not understood
+# description: There are no facts about the command.
 deny contains {
 	"id": "bash.not_understood",
 	"message": "there are no facts about the command",
@@ -12,6 +15,9 @@ deny contains {
 	not _has_facts
 }
 
+# METADATA
+# title: Banned command
+# description: A banned program would run, however it is reached.
 deny contains {
 	"id": "bash.banned_command",
 	"message": sprintf("%s is banned: it reaches the network or changes what commands mean", [program]),
@@ -25,6 +31,11 @@ deny contains {
 # METADATA
 # title: Questions by a rule
 # description: The rules that want a person to be asked because of what they saw.
+# scope: document
+
+# METADATA
+# title: Not parsed
+# description: The text could not be read as a whole.
 ask_by_rule contains {
 	"id": "bash.not_parsed",
 	"message": sprintf("the command could not be read as a whole: %s", [_problem]),
@@ -34,6 +45,9 @@ ask_by_rule contains {
 	not input.prompt.command.parsed == true
 }
 
+# METADATA
+# title: Dynamic
+# description: Which program would run cannot be known from the text.
 ask_by_rule contains {
 	"id": "bash.dynamic",
 	"message": "what the command would run cannot be known from its text",
@@ -43,6 +57,9 @@ ask_by_rule contains {
 	not input.prompt.command.dynamic == false
 }
 
+# METADATA
+# title: Dynamic redirect
+# description: Which file a redirection opens cannot be known.
 ask_by_rule contains {
 	"id": "bash.dynamic_redirect",
 	"message": sprintf("the command opens a file whose name cannot be known: %s", [_target(redirect)]),
@@ -52,6 +69,9 @@ ask_by_rule contains {
 	not redirect.dynamic == false
 }
 
+# METADATA
+# title: Ask command
+# description: A program that is asked about (git push, sudo, …) would run.
 ask_by_rule contains {
 	"id": "bash.ask_command",
 	"message": sprintf("%s: %s", [command, reason]),
@@ -63,6 +83,9 @@ ask_by_rule contains {
 	is_string(reason)
 }
 
+# METADATA
+# title: Ask variable
+# description: The command sets a variable that decides what runs (PATH, LD_PRELOAD, GIT_SSH_COMMAND, …).
 ask_by_rule contains {
 	"id": "bash.ask_variable",
 	"message": sprintf("the command sets %s, which %s", [name, reason]),
@@ -76,6 +99,11 @@ ask_by_rule contains {
 # METADATA
 # title: Permissions
 # description: The rules of the default policy that let a prompt pass.
+# scope: document
+
+# METADATA
+# title: Understood
+# description: Every program is known and none of the above holds.
 allow contains {
 	"id": "bash.understood",
 	"message": "every program that the command would run is known and none is banned",

@@ -2,6 +2,9 @@ package opencode.prompt
 
 # Changes to files through the file tools.
 
+# METADATA
+# title: Ask
+# description: A file tool changes files.
 ask_by_rule contains {
 	"id": "edit.ask",
 	"message": sprintf("%s changes files", [input.prompt.tool]),

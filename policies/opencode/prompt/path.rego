@@ -4,6 +4,9 @@ import data.opencode.config
 
 # Files: what a tool names, and what a command's redirections open.
 
+# METADATA
+# title: Unresolved
+# description: Where the path leads cannot be known.
 deny contains {
 	"id": "path.unresolved",
 	"message": sprintf("the path %s leads nowhere that can be known: %s", [_shown(path), _path_problem(path)]),
@@ -12,6 +15,9 @@ deny contains {
 	not path.problem == null
 }
 
+# METADATA
+# title: Outside
+# description: The file is outside the project.
 deny contains {
 	"id": "path.outside",
 	"message": sprintf("the path %s is outside the project", [_shown(path)]),
@@ -22,6 +28,9 @@ deny contains {
 	not _is_asked_outside(path)
 }
 
+# METADATA
+# title: Special file
+# description: The file is a device, a pipe or a socket.
 deny contains {
 	"id": "path.special_file",
 	"message": sprintf("the path %s is a device, a pipe or a socket", [_shown(path)]),
@@ -31,6 +40,9 @@ deny contains {
 	not _is_allowed_outside(path)
 }
 
+# METADATA
+# title: Outside ask
+# description: A command's redirection opens a temporary file.
 ask_by_rule contains {
 	"id": "path.outside_ask",
 	"message": sprintf("the path %s is outside the project", [_shown(path)]),
@@ -42,6 +54,9 @@ ask_by_rule contains {
 	_is_asked_outside(path)
 }
 
+# METADATA
+# title: Secret
+# description: The file holds a secret (keys, credentials, .env).
 ask_by_rule contains {
 	"id": "path.secret",
 	"message": sprintf("the path %s holds a secret", [_shown(path)]),
@@ -51,6 +66,9 @@ ask_by_rule contains {
 	not _is_no_secret(path)
 }
 
+# METADATA
+# title: Write protected
+# description: The file steers other tools (.git, CI, shell and editor configuration) and is written.
 ask_by_rule contains {
 	"id": "path.write_protected",
 	"message": sprintf("the path %s steers tools that run outside this policy", [_shown(path)]),
@@ -61,6 +79,9 @@ ask_by_rule contains {
 	path.class in {"vcs", "agent-config"}
 }
 
+# METADATA
+# title: Read inside
+# description: Files of the project are read.
 allow contains {
 	"id": "path.read_inside",
 	"message": "the files are inside the project and are only read",

@@ -42,6 +42,11 @@ decision := {
 # METADATA
 # title: Denials
 # description: Each rule that refuses the prompt, by id and message.
+# scope: document
+
+# METADATA
+# title: Wrong kind
+# description: The input is not a prompt of version 1.
 deny contains {
 	"id": "prompt.wrong_kind",
 	"message": "the input does not describe a prompt of version 1",
@@ -49,6 +54,9 @@ deny contains {
 	not _is_prompt
 }
 
+# METADATA
+# title: Unauthenticated
+# description: Nobody stands behind it.
 deny contains {
 	"id": "prompt.unauthenticated",
 	"message": "nobody stands behind the prompt: no valid credential was shown",
@@ -56,6 +64,9 @@ deny contains {
 	not _is_authenticated
 }
 
+# METADATA
+# title: Token expired
+# description: The token has expired.
 deny contains {
 	"id": "prompt.token_expired",
 	"message": "the token has expired; make a new one with `opencode auth token create`",
@@ -63,6 +74,9 @@ deny contains {
 	not input.principal.expired == false
 }
 
+# METADATA
+# title: Missing permission
+# description: The principal lacks what the tool needs.
 deny contains {
 	"id": "prompt.missing_permission",
 	"message": sprintf("the tool needs the permission %s, which the principal lacks", [concat(", ", needs)]),
@@ -77,6 +91,11 @@ deny contains rule if some rule in team.deny
 # description: >-
 #   Each rule of the default policy that wants a person to be asked, by id and
 #   message. The member always names what an answer of always would cover.
+# scope: document
+
+# METADATA
+# title: No rule
+# description: No other rule speaks of it.
 ask contains {
 	"id": "prompt.no_rule",
 	"message": "no rule speaks of this, so a person must",

@@ -32,6 +32,11 @@ decision := {
 # METADATA
 # title: Denials
 # description: Each rule that refuses the request, by id and message.
+# scope: document
+
+# METADATA
+# title: Wrong kind
+# description: The input is not a request of version 1.
 deny contains {
 	"id": "request.wrong_kind",
 	"message": "the input does not describe a request of version 1",
@@ -39,6 +44,9 @@ deny contains {
 	not _is_request
 }
 
+# METADATA
+# title: Unauthenticated
+# description: No credential, and the route is not public.
 deny contains {
 	"id": "request.unauthenticated",
 	"message": "no valid credential was shown; make a token with `opencode auth token create`",
@@ -47,6 +55,9 @@ deny contains {
 	not is_public
 }
 
+# METADATA
+# title: Token expired
+# description: The token has expired.
 deny contains {
 	"id": "request.token_expired",
 	"message": "the token has expired; make a new one with `opencode auth token create`",
@@ -54,6 +65,9 @@ deny contains {
 	not input.principal.expired == false
 }
 
+# METADATA
+# title: Unknown method
+# description: The method has no permission assigned.
 deny contains {
 	"id": "request.unknown_method",
 	"message": "the method is not one that the policy knows",
@@ -61,6 +75,9 @@ deny contains {
 	not _method_permission
 }
 
+# METADATA
+# title: Unknown route
+# description: The path matches no known route with this method.
 deny contains {
 	"id": "request.unknown_route",
 	"message": "the path is not a route that the policy knows with this method",
@@ -68,6 +85,9 @@ deny contains {
 	not is_known_route
 }
 
+# METADATA
+# title: Path not canonical
+# description: The path is spelled in another than its one plain way.
 deny contains {
 	"id": "request.path_not_canonical",
 	"message": "the path is not spelled in its one plain way",
@@ -75,6 +95,9 @@ deny contains {
 	not input.request.canonical == true
 }
 
+# METADATA
+# title: Directory outside
+# description: The directory that it names is in no project.
 deny contains {
 	"id": "request.directory_outside",
 	"message": "the directory is not in a project that this server was started for",
@@ -82,6 +105,9 @@ deny contains {
 	not _is_directory_inside
 }
 
+# METADATA
+# title: Missing permission
+# description: The principal lacks what method or route need.
 deny contains {
 	"id": "request.missing_permission",
 	"message": sprintf("the request needs the permission %s, which the token lacks", [concat(", ", needs)]),
@@ -97,6 +123,11 @@ deny contains rule if some rule in team.ask
 # METADATA
 # title: Permissions
 # description: The rules that let a request pass which nothing denies.
+# scope: document
+
+# METADATA
+# title: Public
+# description: Nothing denies, and the route is public.
 allow contains {
 	"id": "request.public",
 	"message": "the route is public",
@@ -104,6 +135,9 @@ allow contains {
 	is_public
 }
 
+# METADATA
+# title: Permitted
+# description: Nothing denies.
 allow contains {
 	"id": "request.permitted",
 	"message": "the principal holds every permission that the request needs",

@@ -9,12 +9,16 @@ package opencode.team
 # METADATA
 # title: Team denials
 # description: The denials of all teams, and one for each thing of theirs that is malformed.
+# scope: document
 deny contains rule if {
 	some name
 	some entry in data.team[name].deny
 	rule := _rule(entry)
 }
 
+# METADATA
+# title: Malformed rule
+# description: A team's rule has the wrong shape.
 deny contains {"id": "team.malformed_rule", "message": message} if {
 	some name
 	some effect in ["ask", "allow"]
@@ -23,6 +27,9 @@ deny contains {"id": "team.malformed_rule", "message": message} if {
 	message := sprintf("a rule in team.%s.%s is not an object with the strings id and message", [name, effect])
 }
 
+# METADATA
+# title: Malformed obligation
+# description: A team's obligation is not known or has the wrong shape.
 deny contains {"id": "team.malformed_obligation", "message": message} if {
 	some name
 	some key, value in data.team[name].obligations
@@ -30,6 +37,9 @@ deny contains {"id": "team.malformed_obligation", "message": message} if {
 	message := sprintf("team.%s.obligations.%s is not known or has the wrong shape", [name, key])
 }
 
+# METADATA
+# title: Malformed obligation
+# description: A team's obligation is not known or has the wrong shape.
 deny contains {"id": "team.malformed_obligation", "message": message} if {
 	some name
 	obligations := data.team[name].obligations
@@ -40,6 +50,7 @@ deny contains {"id": "team.malformed_obligation", "message": message} if {
 # METADATA
 # title: Team asks
 # description: What teams want a person to be asked about.
+# scope: document
 ask contains object.union(_rule(entry), {"always": _always(entry)}) if {
 	some name
 	some entry in data.team[name].ask
