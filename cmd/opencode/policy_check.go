@@ -236,6 +236,9 @@ func (c *checker) prompt(principal policy.Principal, line checkLine) *policy.Inp
 	dir := c.directory
 	if line.Directory != "" {
 		dir = line.Directory
+		if !filepath.IsAbs(dir) {
+			dir = filepath.Join(c.directory, dir)
+		}
 		if resolved, err := filepath.EvalSymlinks(dir); err == nil {
 			dir = resolved
 		}

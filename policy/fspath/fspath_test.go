@@ -304,7 +304,11 @@ func TestResolveDirectories(t *testing.T) {
 		{name: "start is outside", root: "/p", cwd: "/out", raw: "f"},
 		{name: "start does not exist", root: "/p", cwd: "/p/new", raw: "f", relative: "new/f", inside: true},
 		{name: "start does not exist, back", root: "/p", cwd: "/p/new", raw: "../f", problem: "goes back from a directory that does not exist"},
-		{name: "root does not exist", root: "/nowhere", cwd: "/p", raw: "f", problem: "the project directory cannot be resolved"},
+		{name: "root does not exist", root: "/nowhere", cwd: "/nowhere", raw: "f", relative: "f", inside: true},
+		{name: "root does not exist, back", root: "/nowhere", cwd: "/nowhere", raw: "../p/f", problem: "goes back from a directory that does not exist"},
+		{name: "root does not exist, start does", root: "/nowhere", cwd: "/p", raw: "f"},
+		{name: "root does not exist, like name", root: "/nowhere", cwd: "/nowhere-evil", raw: "f"},
+		{name: "root is below a file", root: "/p/f/x", cwd: "/p", raw: "f", problem: "the project directory cannot be resolved"},
 		{name: "root is a file", root: "/p/f", cwd: "/p", raw: "f", problem: "the project directory cannot be resolved"},
 		{name: "root is a loop", root: "/p/loop", cwd: "/p", raw: "f", problem: "the project directory cannot be resolved"},
 	}

@@ -38,7 +38,9 @@ var (
 //
 // It follows links one component at a time, as the kernel does, so that the
 // parent of a link is that of what it leads to. A leading "~" is a name like
-// any other: the kernel does not expand it.
+// any other: the kernel does not expand it. A project directory that does not
+// exist is taken as it is spelled: what a policy says of it can be asked before
+// it is made, and nothing can be opened in it.
 func Resolve(root, cwd, raw string, access Access) Path {
 	p := Path{Raw: raw, Access: access, Kind: "none"}
 	err := p.resolve(root, cwd)
@@ -62,7 +64,7 @@ func (p *Path) resolve(root, cwd string) error {
 		return errNotAbsolute
 	}
 	start, err := walk(root, "")
-	if err != nil || start.kind != "dir" {
+	if err != nil || start.kind != "dir" && !start.missing {
 		return errRoot
 	}
 	full := p.Raw
