@@ -9,6 +9,9 @@ import (
 // dropped: what a variable of another name holds is not known.
 var keptVars = names(`
 	PATH HOME USER LOGNAME SHELL LANG LANGUAGE TZ TERM COLORTERM NO_COLOR FORCE_COLOR
+	LC_ALL LC_ADDRESS LC_COLLATE LC_CTYPE LC_IDENTIFICATION LC_MEASUREMENT LC_MESSAGES LC_MONETARY
+	LC_NAME LC_NUMERIC LC_PAPER LC_TELEPHONE LC_TIME
+	XDG_CACHE_HOME XDG_CONFIG_HOME XDG_DATA_HOME XDG_STATE_HOME XDG_CONFIG_DIRS XDG_DATA_DIRS
 	TMPDIR TMP TEMP EDITOR VISUAL PAGER HOSTNAME CI
 	SSL_CERT_FILE SSL_CERT_DIR HTTP_PROXY HTTPS_PROXY NO_PROXY http_proxy https_proxy no_proxy
 	CC CXX AR LD CFLAGS CXXFLAGS CPPFLAGS LDFLAGS PKG_CONFIG_PATH
@@ -23,12 +26,9 @@ var keptVars = names(`
 	DOTNET_ROOT COMPOSER_HOME OPAM_SWITCH_PREFIX ASDF_DIR ASDF_DATA_DIR MISE_DATA_DIR NIX_PATH NIX_PROFILES
 `)
 
-// keptPrefixes are the families of variables that a command may see.
-var keptPrefixes = []string{"LC_", "XDG_"}
-
-// droppedVars are members of those families, and variables that must not come
-// back by a change of the lists above: they lead to other programs of the user,
-// or make a program run something else than what it is asked to.
+// droppedVars are variables that must not come back by a change of the list
+// above: they lead to other programs of the user, or make a program run
+// something else than what it is asked to.
 var droppedVars = names(`
 	XDG_RUNTIME_DIR XDG_SESSION_ID XDG_SESSION_PATH XDG_SEAT_PATH
 	SSH_AUTH_SOCK SSH_AGENT_PID SSH_ASKPASS GPG_AGENT_INFO DBUS_SESSION_BUS_ADDRESS
@@ -70,23 +70,7 @@ func CleanEnv(env []string) []string {
 }
 
 func isKept(name string) bool {
-	if droppedVars[name] || secretName.MatchString(name) {
-		return false
-	}
-	if keptVars[name] {
-		return true
-	}
-	for _, prefix := range keptPrefixes {
-		if strings.HasPrefix(name, prefix) && !strings.ContainsFunc(name, isOdd) {
-			return true
-		}
-	}
-	return false
-}
-
-// isOdd reports whether a character does not belong into a variable's name.
-func isOdd(r rune) bool {
-	return r != '_' && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
+	return keptVars[name] && !droppedVars[name] && !secretName.MatchString(name)
 }
 
 // isPlain reports whether a value is no credential, and no function that an old
