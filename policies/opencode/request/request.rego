@@ -19,14 +19,28 @@ decision := {
 	"needs": [],
 	"obligations": {"audit": _audit},
 } if {
-	count(deny) == 0
+	_is_permitted
 } else := {
 	"effect": "deny",
 	"rules": [object.union(rule, {"effect": "deny"}) | some rule in deny],
 	"needs": [permission | some permission in needs],
 	"obligations": {"audit": _audit},
-} if {
-	count(deny) > 0
+}
+
+# A request passes if each of these is proven. The denials below say which of
+# them is not.
+_is_permitted if {
+	_is_request
+	_is_welcome
+	_is_fresh
+	_method_permission
+	is_known_route
+	_is_canonical
+	_is_directory_inside
+	_may_method
+	_may_execute
+	count(team.deny) == 0
+	count(team.ask) == 0
 }
 
 # METADATA
@@ -51,8 +65,7 @@ deny contains {
 	"id": "request.unauthenticated",
 	"message": "no valid credential was shown; make a token with `opencode auth token create`",
 } if {
-	not _is_authenticated
-	not is_public
+	not _is_welcome
 }
 
 # METADATA
@@ -62,7 +75,7 @@ deny contains {
 	"id": "request.token_expired",
 	"message": "the token has expired; make a new one with `opencode auth token create`",
 } if {
-	not input.principal.expired == false
+	not _is_fresh
 }
 
 # METADATA
@@ -92,7 +105,7 @@ deny contains {
 	"id": "request.path_not_canonical",
 	"message": "the path is not spelled in its one plain way",
 } if {
-	not input.request.canonical == true
+	not _is_canonical
 }
 
 # METADATA
@@ -148,28 +161,9 @@ allow contains {
 # METADATA
 # title: Missing permissions
 # description: The permissions that the request needs and the principal lacks.
-needs contains permission if {
-	some permission in required
-	not _has[permission]
-}
+needs contains _method_permission if not _may_method
 
-# METADATA
-# title: Required permissions
-# description: The permissions that the request needs. A public route needs none.
-required contains _method_permission if not is_public
-
-# An interactive route needs execute wherever in the path its segment stands,
-# and so does one whose pattern says so, whatever the segments are.
-required contains "execute" if {
-	some segment in input.request.segments
-	config.execute_segments[segment] == true
-}
-
-required contains "execute" if {
-	is_string(input.request.route)
-	some segment in split(input.request.route, "/")
-	config.execute_segments[segment] == true
-}
+needs contains "execute" if not _may_execute
 
 # METADATA
 # title: Known route
@@ -190,9 +184,35 @@ _is_request if {
 	}
 }
 
-_is_authenticated if input.principal.kind in {"token", "local"}
+_is_welcome if input.principal.kind in {"token", "local"}
 
-_has[permission] if some permission in input.principal.permissions
+_is_welcome if is_public
+
+_is_fresh if input.principal.expired == false
+
+_is_canonical if input.request.canonical == true
+
+# A public route needs no permission of its method.
+_may_method if is_public
+
+_may_method if _method_permission in input.principal.permissions
+
+_may_execute if not _needs_execute
+
+_may_execute if "execute" in input.principal.permissions
+
+# An interactive route needs execute wherever in the path its segment stands,
+# and so does one whose pattern says so, whatever the segments are.
+_needs_execute if {
+	some segment in input.request.segments
+	config.execute_segments[segment] == true
+}
+
+_needs_execute if {
+	is_string(input.request.route)
+	some segment in split(input.request.route, "/")
+	config.execute_segments[segment] == true
+}
 
 _method_permission := config.methods[input.request.method]
 
