@@ -27,6 +27,8 @@ const (
 	Reject    Reply = "reject"
 	timedOut  Reply = "timeout"
 	cancelled Reply = "cancelled"
+	// unattended ends a question that was not put, since nobody was there.
+	unattended Reply = "unattended"
 )
 
 // ParseReply reads an answer that a person may give.
@@ -232,21 +234,25 @@ func (a *Agent) leases(q *question, p policy.Principal, reply Reply) []store.App
 
 // settle makes an answer durable and then hands it to whoever waits.
 func (a *Agent) settle(ctx context.Context, q *question, ans answer, principalID string, leases []store.Approval) error {
+	if err := a.record(ctx, q, ans, principalID, leases); err != nil {
+		return err
+	}
+	a.finish(q, ans)
+	return nil
+}
+
+// record makes an answer durable, with the leases that it grants.
+func (a *Agent) record(ctx context.Context, q *question, ans answer, principalID string, leases []store.Approval) error {
 	rules := make([]string, 0, len(q.decision.Rules))
 	for _, r := range q.decision.Rules {
 		rules = append(rules, r.ID)
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordLimit)
 	defer cancel()
-	err := a.cfg.Store.PutAnswer(ctx, store.Answer{
+	return a.cfg.Store.PutAnswer(ctx, store.Answer{
 		ID: q.permission.ID, SessionID: q.session.ID, Tool: q.permission.Permission, Rules: rules,
 		Reply: string(ans.reply), PrincipalID: principalID, Message: ans.message, Asked: q.asked, Answered: a.cfg.Now(),
 	}, leases)
-	if err != nil {
-		return err
-	}
-	a.finish(q, ans)
-	return nil
 }
 
 // finish ends a question, tells subscribers, and hands the answer to whoever
@@ -399,12 +405,6 @@ func (a *Agent) ask(ctx context.Context, p prompt, d policy.Decision) error {
 	if terms == nil {
 		return fmt.Errorf("%w: the policy asks without terms", policy.ErrDenied)
 	}
-	if !p.attended && !a.events.attended(p.session.Directory) {
-		if terms.OnTimeout == policy.Allow {
-			return nil
-		}
-		return &RefusedError{Decision: d, Reply: "unattended"}
-	}
 	q := &question{
 		session: p.session, decision: d, asked: a.cfg.Now(), answer: make(chan answer, 1),
 		permission: Permission{
@@ -414,6 +414,15 @@ func (a *Agent) ask(ctx context.Context, p prompt, d policy.Decision) error {
 	}
 	if q.permission.Always == nil {
 		q.permission.Always = []string{}
+	}
+	if !p.attended && !a.events.attended(p.session.Directory) {
+		// Nobody is asked, and what the policy then wants is recorded as if
+		// somebody had been: what cannot be recorded is refused.
+		if err := a.record(ctx, q, answer{reply: unattended}, "", nil); err != nil {
+			a.cfg.Logger.ErrorContext(ctx, "answer", slog.Any("error", err))
+			return &RefusedError{Decision: d, Reply: string(unattended)}
+		}
+		return outcome(d, answer{reply: unattended})
 	}
 	timer := time.NewTimer(time.Duration(terms.TTLSeconds) * time.Second)
 	defer timer.Stop()
@@ -459,7 +468,7 @@ func outcome(d policy.Decision, ans answer) error {
 	switch {
 	case ans.reply == Once, ans.reply == Always:
 		return nil
-	case ans.reply == timedOut && d.Obligations.Ask != nil && d.Obligations.Ask.OnTimeout == policy.Allow:
+	case (ans.reply == timedOut || ans.reply == unattended) && d.Obligations.Ask != nil && d.Obligations.Ask.OnTimeout == policy.Allow:
 		return nil
 	}
 	return &RefusedError{Decision: d, Reply: string(ans.reply), Message: ans.message}

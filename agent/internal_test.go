@@ -3,7 +3,9 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"path/filepath"
 	"strconv"
@@ -290,7 +292,38 @@ func TestUnattended(t *testing.T) {
 			if refusedBy != c.want {
 				t.Errorf("%v, want %q", err, c.want)
 			}
+			recorded := "unattended"
+			if c.asked {
+				recorded = "cancelled"
+			}
+			answers, err := db.Answers(t.Context(), s.ID)
+			if err != nil || len(answers) != 1 || answers[0].Reply != recorded || answers[0].PrincipalID != "" {
+				t.Errorf("recorded %+v, %v, want %s by nobody", answers, err, recorded)
+			}
 		})
+	}
+}
+
+// forgetful is a store that records no answer.
+type forgetful struct{ store.Store }
+
+func (forgetful) PutAnswer(context.Context, store.Answer, []store.Approval) error {
+	return errors.New("disk is full")
+}
+
+// TestUnattendedThatCannotBeRecorded checks that a policy which allows what
+// nobody answers allows nothing that leaves no trace.
+func TestUnattendedThatCannotBeRecorded(t *testing.T) {
+	t.Parallel()
+	a := &Agent{
+		cfg:    Config{Store: forgetful{}, IDs: store.NewIDs(nil, nil), Logger: slog.New(slog.DiscardHandler), Now: time.Now},
+		events: newHub(), asks: newQuestions(),
+	}
+	err := a.ask(t.Context(), prompt{session: store.Session{ID: "ses_1"}}, policy.Decision{
+		Effect: policy.Ask, Obligations: policy.Obligations{Ask: &policy.AskTerms{TTLSeconds: 1, OnTimeout: policy.Allow}},
+	})
+	if !errors.Is(err, ErrRefused) {
+		t.Errorf("ask = %v, want a refusal", err)
 	}
 }
 

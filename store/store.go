@@ -169,8 +169,8 @@ type Answer struct {
 	SessionID   string
 	Tool        string
 	Rules       []string
-	Reply       string // once, always, reject, timeout, cancelled
-	PrincipalID string // who answered; "" for timeout and cancelled
+	Reply       string // once, always, reject, timeout, cancelled, unattended
+	PrincipalID string // who answered; "" if nobody did
 	Message     string
 	Asked       time.Time
 	Answered    time.Time
