@@ -56,7 +56,7 @@ func FuzzDecodeDecision(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		value, err := ast.ValueFromReader(strings.NewReader(text))
 		if err != nil {
-			t.Skip()
+			return // no value that Rego could give
 		}
 		got, err := decodeDecision(ast.NewTerm(value))
 		if err != nil {

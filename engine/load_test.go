@@ -177,7 +177,7 @@ func TestPipeIsRefusedAtOnce(t *testing.T) {
 	for _, name := range []string{"x.rego", "data.json"} {
 		dir := writeDir(t, map[string]string{"a.rego": "package team.a\n"})
 		if err := syscall.Mkfifo(filepath.Join(dir, name), 0o600); err != nil {
-			t.Skip(err)
+			t.Fatal(err)
 		}
 		done := make(chan error, 1)
 		go func() {

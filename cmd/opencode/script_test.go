@@ -14,7 +14,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -30,9 +29,6 @@ const patience = 30 * time.Second
 // TestScripts runs the stories in testdata/script with the program as it is
 // built for users.
 func TestScripts(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("the server runs commands in a POSIX shell")
-	}
 	bin := t.TempDir()
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(bin, "opencode"), ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")

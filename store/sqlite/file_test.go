@@ -12,7 +12,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -75,9 +74,6 @@ func TestOpenRefusesConfig(t *testing.T) {
 
 func TestOpenMakesPrivateFiles(t *testing.T) {
 	t.Parallel()
-	if runtime.GOOS == "windows" {
-		t.Skip("there are no modes")
-	}
 	dir := filepath.Join(t.TempDir(), "a", "b")
 	var log bytes.Buffer
 	s, err := sqlite.Open(t.Context(), sqlite.Config{
@@ -129,9 +125,6 @@ func names(t *testing.T, dir string) (out []string) {
 
 func TestOpenRestrictsFiles(t *testing.T) {
 	t.Parallel()
-	if runtime.GOOS == "windows" {
-		t.Skip("there are no modes")
-	}
 	dir := t.TempDir()
 	path := filepath.Join(dir, name)
 	first := open(t, dir)
