@@ -115,7 +115,7 @@ func New(ctx context.Context, cfg Config) (*Agent, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	a := &Agent{cfg: cfg, events: newHub(), asks: newQuestions(), turns: map[string]*turn{}}
+	a := &Agent{cfg: cfg, events: newHub(cfg.IDs), asks: newQuestions(), turns: map[string]*turn{}}
 	if cfg.Recover {
 		if err := a.recover(ctx); err != nil {
 			return nil, err
@@ -342,28 +342,6 @@ func (a *Agent) begin(ctx context.Context, sessionID string) (_ context.Context,
 		close(t.done)
 		a.running.Done()
 	}, nil
-}
-
-// Subscribe returns a subscription to the events of a directory, or of all if
-// it is empty. The caller must close it.
-func (a *Agent) Subscribe(directory string) *Subscription { return a.events.subscribe(directory) }
-
-// NewEvent returns an event that is not published, for a stream's own use.
-func (a *Agent) NewEvent(kind string) Event {
-	return Event{ID: a.cfg.IDs.New("evt"), Type: kind, Properties: json.RawMessage("{}")}
-}
-
-func (a *Agent) publish(s store.Session, kind string, properties any) {
-	b, err := json.Marshal(properties)
-	if err != nil {
-		a.cfg.Logger.Error("event", slog.String("type", kind), slog.Any("error", err))
-		return
-	}
-	a.events.publish(Event{ID: a.cfg.IDs.New("evt"), Type: kind, Properties: b, SessionID: s.ID, Directory: s.Directory})
-}
-
-func (a *Agent) publishSession(kind string, s store.Session) {
-	a.publish(s, kind, map[string]any{"sessionID": s.ID, "info": NewSessionBody(s)})
 }
 
 // depth returns how many sessions are above one, and its parent.

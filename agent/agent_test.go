@@ -110,7 +110,7 @@ func TestNothingRunsUnderASandbox(t *testing.T) {
 		})
 		r := newRig(t, options{decider: d})
 		id := r.session()
-		sub := r.agent.Subscribe("")
+		sub := r.listen("")
 		done := r.start(t.Context(), id, "true")
 		if effect == policy.Ask {
 			if err := r.agent.Answer(t.Context(), person(), "", question(t, sub).ID, agent.Once, ""); err != nil {
@@ -320,7 +320,7 @@ func TestClose(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{})
 	id := r.session()
-	sub := r.agent.Subscribe("")
+	sub := r.listen("")
 	hold, held := make(chan struct{}), make(chan struct{})
 	r.bash.run = func(ctx context.Context, _ tool.BashCall) (tool.Result, error) {
 		close(held)
@@ -350,14 +350,14 @@ func TestClose(t *testing.T) {
 	if got := r.shell(id, "true"); !errors.Is(got.err, agent.ErrStopped) {
 		t.Errorf("afterwards: %v, want that it is stopping", got.err)
 	}
-	for e := range sub.Events() {
-		_ = e
+	if events := sub.rest(); len(events) == 0 {
+		t.Error("what happened before is lost")
 	}
 	if sub.Reason() != "the server is stopping" {
 		t.Errorf("reason %q", sub.Reason())
 	}
-	late := r.agent.Subscribe("")
-	if _, open := <-late.Events(); open || late.Reason() != "the server is stopping" {
+	late := r.listen("")
+	if _, open := late.Take(); open || late.Reason() != "the server is stopping" {
 		t.Errorf("a late subscription is open %v, %q", open, late.Reason())
 	}
 	late.Close()
@@ -448,7 +448,7 @@ func TestRefusedErrorSaysHow(t *testing.T) {
 func TestEventsAreJSON(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{})
-	sub := r.agent.Subscribe(r.dir)
+	sub := r.listen(r.dir)
 	defer sub.Close()
 	id := r.session()
 	if got := r.shell(id, "true"); got.err != nil {
@@ -458,10 +458,9 @@ func TestEventsAreJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	seen := map[string]bool{}
-	for len(sub.Events()) > 0 {
-		e := <-sub.Events()
+	for _, e := range sub.rest() {
 		var p struct{ SessionID string }
-		if err := json.Unmarshal(e.Properties, &p); err != nil || p.SessionID != id || e.SessionID != id || seen[e.ID] || !store.ValidID("evt", e.ID) {
+		if err := json.Unmarshal(e.Properties, &p); err != nil || p.SessionID != id || e.Resource != "/session/"+id || seen[e.ID] || !store.ValidID("evt", e.ID) {
 			t.Errorf("event %+v: %v", e, err)
 		}
 		seen[e.ID] = true

@@ -415,7 +415,7 @@ func (a *Agent) ask(ctx context.Context, p prompt, d policy.Decision) error {
 	if q.permission.Always == nil {
 		q.permission.Always = []string{}
 	}
-	if !p.attended && !a.events.attended(p.session.Directory) {
+	if !p.attended && !a.events.attended(p.session.Directory, terms.Approvers...) {
 		// Nobody is asked, and what the policy then wants is recorded as if
 		// somebody had been: what cannot be recorded is refused.
 		if err := a.record(ctx, q, answer{reply: unattended}, "", nil); err != nil {

@@ -36,7 +36,7 @@ func TestUnansweredQuestionEnds(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, options{team: c.team})
 				id := r.session()
-				sub := r.agent.Subscribe("")
+				sub := r.listen("")
 				defer sub.Close()
 				began := time.Now()
 				done := r.start(t.Context(), id, "git push")
@@ -124,7 +124,7 @@ func TestLeaseExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, options{team: map[string]string{"q.rego": "package team.q\n\nobligations := {\"ask\": {\"lease_seconds\": 60}}\n"}})
 		id := r.session()
-		sub := r.agent.Subscribe(r.dir)
+		sub := r.listen(r.dir)
 		defer sub.Close()
 		done := r.start(t.Context(), id, "git push")
 		p := question(t, sub)
@@ -157,7 +157,7 @@ func TestLeaseSurvivesARestart(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, options{})
 	id := r.session()
-	sub := r.agent.Subscribe("")
+	sub := r.listen("")
 	defer sub.Close()
 	done := r.start(t.Context(), id, "git push")
 	if err := r.agent.Answer(t.Context(), person(), "", question(t, sub).ID, agent.Always, ""); err != nil {
@@ -205,7 +205,7 @@ func TestAnswerThatCannotBeStored(t *testing.T) {
 	fails := &atomic.Bool{}
 	r := newRig(t, options{store: func(s store.Store) store.Store { return stubborn{Store: s, fails: fails} }})
 	id := r.session()
-	sub := r.agent.Subscribe("")
+	sub := r.listen("")
 	defer sub.Close()
 	done := r.start(t.Context(), id, "git push")
 	p := question(t, sub)
@@ -245,7 +245,7 @@ func TestQuestionIsClaimed(t *testing.T) {
 	s := slow{entered: make(chan struct{}, 1), leave: make(chan struct{})}
 	r := newRig(t, options{store: func(inner store.Store) store.Store { s.Store = inner; return s }})
 	id := r.session()
-	sub := r.agent.Subscribe("")
+	sub := r.listen("")
 	defer sub.Close()
 	done := r.start(t.Context(), id, "git push")
 	p := question(t, sub)
@@ -282,7 +282,7 @@ func TestEndThatCannotBeStored(t *testing.T) {
 		r := newRig(t, options{team: allowOnTimeout, store: func(s store.Store) store.Store { return stubborn{Store: s, fails: fails} }})
 		fails.Store(true)
 		id := r.session()
-		sub := r.agent.Subscribe("")
+		sub := r.listen("")
 		defer sub.Close()
 		got := r.shell(id, "git push")
 		_ = wantRefused(t, got.err, "timeout")
@@ -290,8 +290,7 @@ func TestEndThatCannotBeStored(t *testing.T) {
 			t.Errorf("open %v, ran %v", list, r.bash.commands())
 		}
 		replied := false
-		for len(sub.Events()) > 0 {
-			e := <-sub.Events()
+		for _, e := range sub.rest() {
 			replied = replied || e.Type == "permission.replied" && strings.Contains(string(e.Properties), `"reject"`)
 		}
 		if !replied || !strings.Contains(r.log.String(), "disk is full") {
@@ -360,7 +359,7 @@ func TestAlwaysThatCoversNotAll(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, options{decider: asking(rules, policy.AskTerms{TTLSeconds: 60, Always: []string{"x"}, LeaseSeconds: 60})})
 			id := r.session()
-			sub := r.agent.Subscribe("")
+			sub := r.listen("")
 			defer sub.Close()
 			for range 2 {
 				done := r.start(t.Context(), id, "true")
@@ -386,7 +385,7 @@ func TestApprovers(t *testing.T) {
 	rules := []policy.Rule{{ID: "a.b", Effect: policy.Ask, Message: "m"}}
 	r := newRig(t, options{decider: asking(rules, policy.AskTerms{TTLSeconds: 60, Approvers: []string{"execute", "approve"}})})
 	id := r.session()
-	sub := r.agent.Subscribe("")
+	sub := r.listen("")
 	defer sub.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := r.start(ctx, id, "true")
@@ -415,7 +414,7 @@ func TestQuestionShowsThePolicy(t *testing.T) {
 	t.Parallel()
 	rules := []policy.Rule{{ID: "a.b", Effect: policy.Ask, Message: "because", At: "f.rego:1"}}
 	r := newRig(t, options{decider: asking(rules, policy.AskTerms{TTLSeconds: 60})})
-	sub := r.agent.Subscribe("")
+	sub := r.listen("")
 	defer sub.Close()
 	id := r.session()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -437,7 +436,7 @@ func TestAskedComesBeforeReplied(t *testing.T) {
 	r := newRig(t, options{})
 	id := r.session()
 	for range 20 {
-		sub := r.agent.Subscribe("")
+		sub := r.listen("")
 		done := r.start(t.Context(), id, "git push")
 		for {
 			list := r.agent.Permissions("")
@@ -452,8 +451,8 @@ func TestAskedComesBeforeReplied(t *testing.T) {
 		}
 		<-done
 		var kinds []string
-		for len(sub.Events()) > 0 {
-			if e := <-sub.Events(); strings.HasPrefix(e.Type, "permission.") {
+		for _, e := range sub.rest() {
+			if strings.HasPrefix(e.Type, "permission.") {
 				kinds = append(kinds, e.Type)
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"opencode/policy"
@@ -14,7 +15,32 @@ import (
 // Gate decides and records. Both paths go through it: each HTTP request, and
 // each thing that a tool is to do.
 type Gate struct {
-	cfg GateConfig
+	cfg    GateConfig
+	counts [gateKinds][gateOutcomes]atomic.Uint64
+}
+
+// The kinds and the outcomes that a gate counts.
+const (
+	countRequests = iota
+	countPrompts
+	gateKinds
+)
+
+const (
+	countAllow = iota
+	countAsk
+	countDeny
+	countError
+	gateOutcomes
+)
+
+// Counts says how often a gate has decided what, since it was made.
+type Counts struct {
+	Allow uint64 `json:"allow"`
+	Ask   uint64 `json:"ask"`
+	Deny  uint64 `json:"deny"`
+	// Errors are the denials for which policy gave no decision.
+	Errors uint64 `json:"errors"`
 }
 
 // GateConfig is what a gate works with.
@@ -36,9 +62,46 @@ func NewGate(cfg GateConfig) (*Gate, error) {
 	return &Gate{cfg: cfg}, nil
 }
 
+// Counts returns how often the gate has decided what, by kind of input.
+func (g *Gate) Counts() map[policy.Kind]Counts {
+	list := map[policy.Kind]Counts{}
+	for i, kind := range [gateKinds]policy.Kind{countRequests: policy.KindRequest, countPrompts: policy.KindPrompt} {
+		c := &g.counts[i]
+		list[kind] = Counts{Allow: c[countAllow].Load(), Ask: c[countAsk].Load(), Deny: c[countDeny].Load(), Errors: c[countError].Load()}
+	}
+	return list
+}
+
+func (g *Gate) count(in *policy.Input, d policy.Decision, err error) {
+	kind, outcome := countRequests, countDeny
+	if in.Kind == policy.KindPrompt {
+		kind = countPrompts
+	}
+	switch {
+	case err != nil:
+		outcome = countError
+	case d.Effect == policy.Allow:
+		outcome = countAllow
+	case d.Effect == policy.Ask:
+		outcome = countAsk
+	}
+	g.counts[kind][outcome].Add(1)
+}
+
 // Decide decides one input and records the decision. An error is always a
 // denial, and so is a decision that cannot be recorded as it must be.
 func (g *Gate) Decide(ctx context.Context, in *policy.Input) (policy.Decision, error) {
+	return g.decide(ctx, in, in.Kind == policy.KindPrompt)
+}
+
+// Filter is [Gate.Decide] for one of many things that may be shown or left out,
+// such as the files that a search has found. Nothing happens that the record
+// must come before, so that these are recorded in batches.
+func (g *Gate) Filter(ctx context.Context, in *policy.Input) (policy.Decision, error) {
+	return g.decide(ctx, in, false)
+}
+
+func (g *Gate) decide(ctx context.Context, in *policy.Input, first bool) (policy.Decision, error) {
 	start := time.Now()
 	d, err := g.cfg.Decider.Decide(ctx, in)
 	if err != nil {
@@ -57,8 +120,9 @@ func (g *Gate) Decide(ctx context.Context, in *policy.Input) (policy.Decision, e
 	if err != nil {
 		r.Error = err.Error()
 	}
+	g.count(in, d, err)
 	g.log(ctx, r)
-	if in.Kind == policy.KindPrompt || d.Obligations.Audit == "full" {
+	if first || d.Obligations.Audit == "full" {
 		if recordErr := g.cfg.Recorder.PutNow(ctx, r); recordErr != nil {
 			return policy.Decision{Snapshot: d.Snapshot}, fmt.Errorf("the decision cannot be recorded: %w", recordErr)
 		}

@@ -242,15 +242,36 @@ func (r *rig) last(session string) (message string, s state) {
 	return string(list[0].Message.Body), part.State
 }
 
+// listener is a subscription with what it has received and not looked at yet.
+type listener struct {
+	*agent.Subscription
+	queue []agent.Event
+}
+
+// listen subscribes somebody who may answer.
+func (r *rig) listen(directory string) *listener {
+	return &listener{Subscription: r.agent.Subscribe(person(), directory)}
+}
+
+// rest returns what has arrived.
+func (l *listener) rest() []agent.Event {
+	events, _ := l.Take()
+	l.Delivered()
+	events = append(l.queue, events...)
+	l.queue = nil
+	return events
+}
+
 // question waits for the next question of a subscription.
-func question(t *testing.T, sub *agent.Subscription) agent.Permission {
+func question(t *testing.T, l *listener) agent.Permission {
 	t.Helper()
 	for {
-		select {
-		case e, ok := <-sub.Events():
-			if !ok {
-				t.Fatalf("the subscription ended: %s", sub.Reason())
-			}
+		events, ok := l.Take()
+		l.Delivered()
+		l.queue = append(l.queue, events...)
+		for len(l.queue) > 0 {
+			e := l.queue[0]
+			l.queue = l.queue[1:]
 			if e.Type != "permission.asked" {
 				continue
 			}
@@ -259,6 +280,12 @@ func question(t *testing.T, sub *agent.Subscription) agent.Permission {
 				t.Fatal(err)
 			}
 			return p
+		}
+		if !ok {
+			t.Fatalf("the subscription ended: %s", l.Reason())
+		}
+		select {
+		case <-l.Ready():
 		case <-time.After(patience):
 			t.Fatal("never: a question")
 		}

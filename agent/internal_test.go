@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -24,10 +25,10 @@ import (
 func TestHubKeepsTheOrder(t *testing.T) {
 	t.Parallel()
 	const publishers, each, subscribers = 4, 200, 5 // fewer events than may wait
-	h := newHub()
+	h := newHub(nil)
 	subs := make([]*Subscription, subscribers)
 	for i := range subs {
-		subs[i] = h.subscribe("")
+		subs[i] = h.subscribe(localPerson(), "")
 	}
 	var group sync.WaitGroup
 	for p := range publishers {
@@ -41,12 +42,10 @@ func TestHubKeepsTheOrder(t *testing.T) {
 	for range 3 {
 		group.Go(func() {
 			for range 50 {
-				s := h.subscribe("/p")
+				s := h.subscribe(localPerson(), "/p")
 				for range rand.IntN(5) {
-					select {
-					case <-s.Events():
-					default:
-					}
+					s.Take()
+					s.Delivered()
 				}
 				s.Close()
 			}
@@ -58,7 +57,8 @@ func TestHubKeepsTheOrder(t *testing.T) {
 	for n, s := range subs {
 		next := map[string]int{}
 		var all []string
-		for e := range s.Events() {
+		events, _ := s.Take()
+		for _, e := range events {
 			if e.ID != strconv.Itoa(next[e.Type]) {
 				t.Fatalf("subscriber %d: event %s of publisher %s, want %d", n, e.ID, e.Type, next[e.Type])
 			}
@@ -80,26 +80,29 @@ func TestHubKeepsTheOrder(t *testing.T) {
 // amount, learns why it ended, and disturbs nobody.
 func TestHubDropsWhoDoesNotRead(t *testing.T) {
 	t.Parallel()
-	h := newHub()
-	slow, quick := h.subscribe(""), h.subscribe("")
-	for i := range backlog + 10 {
+	h := newHub(nil)
+	slow, quick := h.subscribe(localPerson(), ""), h.subscribe(localPerson(), "")
+	for i := range backlogEvents + 10 {
 		h.publish(Event{ID: strconv.Itoa(i)})
-		if e := <-quick.Events(); e.ID != strconv.Itoa(i) {
-			t.Fatalf("event %s, want %d", e.ID, i)
+		if events, ok := quick.Take(); !ok || len(events) != 1 || events[0].ID != strconv.Itoa(i) {
+			t.Fatalf("events %v, want %d", events, i)
 		}
-		if dropped := slow.Reason() != ""; dropped != (i >= backlog) {
+		if dropped := slow.Reason() != ""; dropped != (i >= backlogEvents) {
 			t.Fatalf("dropped %v after %d events", dropped, i+1)
 		}
 	}
-	count := 0
-	for e := range slow.Events() {
-		if e.ID != strconv.Itoa(count) {
-			t.Fatalf("event %s, want %d", e.ID, count)
-		}
-		count++
+	if events, ok := slow.Take(); ok || len(events) != 0 || slow.Reason() != "the client reads too slowly" || quick.Reason() != "" {
+		t.Errorf("%d events, reasons %q and %q", len(events), slow.Reason(), quick.Reason())
 	}
-	if count != backlog || slow.Reason() != "the client reads too slowly" || quick.Reason() != "" {
-		t.Errorf("%d events, reasons %q and %q", count, slow.Reason(), quick.Reason())
+	big := h.subscribe(localPerson(), "")
+	text := json.RawMessage(`"` + strings.Repeat("x", backlogBytes/10) + `"`)
+	count := 0
+	for ; big.Reason() == ""; count++ {
+		h.publish(Event{Properties: text})
+		quick.Take()
+	}
+	if count != 10 {
+		t.Errorf("dropped after %d large events, want 10", count)
 	}
 	slow.Close() // again
 	quick.Close()
@@ -112,21 +115,21 @@ func TestHubDropsWhoDoesNotRead(t *testing.T) {
 
 func TestHubKnowsWhoListens(t *testing.T) {
 	t.Parallel()
-	h := newHub()
+	h := newHub(nil)
 	if h.attended("/p") {
 		t.Error("attended by nobody")
 	}
-	one := h.subscribe("/p")
+	one := h.subscribe(localPerson(), "/p")
 	if !h.attended("/p") || h.attended("/p/sub") || h.attended("/") || h.attended("") {
 		t.Error("one in /p attends another directory")
 	}
 	h.publish(Event{ID: "1", Directory: "/q"})
 	h.publish(Event{ID: "2", Directory: "/p"})
-	if e := <-one.Events(); e.ID != "2" || len(one.Events()) != 0 {
-		t.Errorf("event %s, %d more", e.ID, len(one.Events()))
+	if events, _ := one.Take(); len(events) != 1 || events[0].ID != "2" {
+		t.Errorf("events %v, want the second", events)
 	}
 	one.Close()
-	all := h.subscribe("")
+	all := h.subscribe(localPerson(), "")
 	if !h.attended("/p") || !h.attended("/q") {
 		t.Error("one for all directories attends none")
 	}
@@ -261,7 +264,7 @@ func TestUnattended(t *testing.T) {
 				t.Fatal(err)
 			}
 			if c.subscribed != "-" {
-				defer a.Subscribe(c.subscribed).Close()
+				defer a.Subscribe(localPerson(), c.subscribed).Close()
 			}
 			ctx, cancel := context.WithCancelCause(t.Context())
 			defer cancel(nil)
@@ -317,7 +320,7 @@ func TestUnattendedThatCannotBeRecorded(t *testing.T) {
 	t.Parallel()
 	a := &Agent{
 		cfg:    Config{Store: forgetful{}, IDs: store.NewIDs(nil, nil), Logger: slog.New(slog.DiscardHandler), Now: time.Now},
-		events: newHub(), asks: newQuestions(),
+		events: newHub(nil), asks: newQuestions(),
 	}
 	err := a.ask(t.Context(), prompt{session: store.Session{ID: "ses_1"}}, policy.Decision{
 		Effect: policy.Ask, Obligations: policy.Obligations{Ask: &policy.AskTerms{TTLSeconds: 1, OnTimeout: policy.Allow}},

@@ -125,22 +125,11 @@ func (e *Engine) decide(ctx context.Context, snap *snapshot, in *policy.Input) (
 	return d, nil
 }
 
-// Info describes the policy in force.
-type Info struct {
-	// Digest is the SHA-256 of all files that take part, in hexadecimal.
-	Digest string `json:"digest"`
-	// Files are the files that take part.
-	Files []string `json:"files"`
-	// Entrypoints are the queries that decide, by kind of input.
-	Entrypoints map[policy.Kind]string `json:"entrypoints"`
-	Loaded      time.Time              `json:"loaded"`
-}
-
 // Info returns a description of the policy in force.
-func (e *Engine) Info() Info {
+func (e *Engine) Info() policy.Info {
 	snap := e.snap.Load()
 	if snap == nil {
-		return Info{}
+		return policy.Info{}
 	}
 	return snap.info
 }

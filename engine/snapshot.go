@@ -18,7 +18,7 @@ import (
 // snapshot is a policy ready to decide. It never changes.
 type snapshot struct {
 	digest string
-	info   Info
+	info   policy.Info
 	at     map[string]string
 	// txn reads the store; nothing ever writes to it.
 	txn     storage.Transaction
@@ -41,7 +41,7 @@ func build(ctx context.Context, src *sources) (*snapshot, error) {
 		at:      c.at,
 		txn:     txn,
 		queries: map[policy.Kind]rego.PreparedEvalQuery{},
-		info:    Info{Entrypoints: map[policy.Kind]string{}, Loaded: time.Now()},
+		info:    policy.Info{Entrypoints: map[policy.Kind]string{}, Loaded: time.Now()},
 	}
 	s.info.Digest = s.digest
 	for _, f := range src.files {

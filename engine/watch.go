@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+
+	"opencode/policy"
 )
 
 // settle is how long the directories must be quiet before a reload, so that a
@@ -82,7 +84,7 @@ func (e *Engine) Watch(ctx context.Context, force <-chan os.Signal, report func(
 // Reloaded is the outcome of a reload.
 type Reloaded struct {
 	// Info describes the policy in force afterwards.
-	Info    Info
+	Info    policy.Info
 	Changed bool
 	// Err is why the old policy stays in force.
 	Err error

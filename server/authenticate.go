@@ -126,7 +126,7 @@ func takesTokenFromQuery(r *http.Request) bool {
 		return false
 	}
 	path := r.URL.Path
-	return path == "/event" || path == "/global/event" || isWebSocket(r) && strings.HasPrefix(path, "/pty/") && strings.HasSuffix(path, "/connect")
+	return path == "/event" || path == "/global/event" || path == "/api/event" || isWebSocket(r) && strings.HasPrefix(path, "/pty/") && strings.HasSuffix(path, "/connect")
 }
 
 // fromQuery reads a token that stands plain, or as the base64 of user:password

@@ -120,8 +120,12 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	s.encode(w, r, status, body)
 }
 
-// encode answers with a JSON value.
+// encode answers with a JSON value. Whoever has changed something and listens
+// has received the events about it by then.
 func (s *Server) encode(w http.ResponseWriter, r *http.Request, status int, v any) {
+	if p := passedBy(r).principal; p.ID != "" && r.Method != http.MethodGet && r.Method != http.MethodHead {
+		s.cfg.Agent.Settle(r.Context(), p)
+	}
 	b, err := json.Marshal(v)
 	if err != nil {
 		status, b = http.StatusInternalServerError, []byte(`{"name":"UnknownError","data":{"message":"internal error; the server's log says more"}}`)

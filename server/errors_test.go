@@ -252,7 +252,7 @@ func TestNewWantsWhatItNeeds(t *testing.T) {
 	}
 	good := server.Config{Agent: r.agent, Gate: must(agent.NewGate(agent.GateConfig{
 		Decider: r.engine, Recorder: agent.NewRecorder(r.db, nil), IDs: store.NewIDs(nil, nil),
-	}))(t), Tokens: r.tokens, Directories: []string{r.dir}}
+	}))(t), Tokens: r.tokens, Policy: r.engine, Directories: []string{r.dir}}
 	if _, err := server.New(good); err != nil {
 		t.Fatal(err)
 	}

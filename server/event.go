@@ -1,12 +1,15 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"time"
 
 	"opencode/agent"
+	"opencode/policy"
 )
 
 const (
@@ -15,13 +18,47 @@ const (
 	heartbeat = 10 * time.Second
 	// writeTimeout is how long one write to a stream may take.
 	writeTimeout = 30 * time.Second
+	// verdictLife is how long a stream relies on what policy said about a
+	// resource, as long as the policy is the same. The clock that policy sees
+	// ticks as often.
+	verdictLife = time.Minute
 )
 
-// getEvents streams events as they happen. The first tells that the stream
-// stands: whatever is published afterwards arrives.
+// getEvents streams the events of one directory.
 func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) error {
+	return s.stream(w, r, passedBy(r).directory, func(b *bytes.Buffer, e agent.Event) {
+		b.Write(e.Encoded())
+	})
+}
+
+// getGlobalEvents streams the events of all directories, each with the
+// directory in which it happened.
+func (s *Server) getGlobalEvents(w http.ResponseWriter, r *http.Request) error {
+	return s.stream(w, r, "", func(b *bytes.Buffer, e agent.Event) {
+		b.WriteByte('{')
+		if e.Directory != "" {
+			for _, member := range [...][2]string{{"directory", e.Directory}, {"project", e.Project}} {
+				value, err := json.Marshal(member[1])
+				if err != nil {
+					return // a string, so that this cannot be
+				}
+				b.WriteString(`"` + member[0] + `":`)
+				b.Write(value)
+				b.WriteByte(',')
+			}
+		}
+		b.WriteString(`"payload":`)
+		b.Write(e.Encoded())
+		b.WriteByte('}')
+	})
+}
+
+// stream sends events as they happen. The first tells that the stream stands:
+// whatever is published afterwards arrives, in order, or the stream ends with
+// the reason.
+func (s *Server) stream(w http.ResponseWriter, r *http.Request, directory string, encode func(*bytes.Buffer, agent.Event)) error {
 	h := w.Header()
-	h.Set("Content-Type", "text/event-stream")
+	h.Set("Content-Type", eventStream)
 	h.Set("Cache-Control", "no-cache, no-transform")
 	h.Set("X-Accel-Buffering", "no")
 	if r.Method == http.MethodHead {
@@ -29,64 +66,124 @@ func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) error {
 	}
 	ctx, stop := s.whileValid(r)
 	defer stop()
-	sub := s.cfg.Agent.Subscribe(passedBy(r).directory)
+	principal := passedBy(r).principal
+	sub := s.cfg.Agent.Subscribe(principal, directory)
 	defer sub.Close()
+
 	out := http.NewResponseController(w)
-	send := func(e agent.Event) bool {
-		b, err := json.Marshal(e)
-		if err != nil {
-			return false
+	var buf bytes.Buffer
+	send := func(events ...agent.Event) bool {
+		buf.Reset()
+		for _, e := range events {
+			buf.WriteString("data: ")
+			encode(&buf, e)
+			buf.WriteString("\n\n")
+		}
+		if buf.Len() == 0 {
+			return true
 		}
 		_ = out.SetWriteDeadline(time.Now().Add(writeTimeout))
-		if _, err := w.Write([]byte("data: " + string(b) + "\n\n")); err != nil {
-			return false
+		_, err := w.Write(buf.Bytes())
+		if buf.Cap() > keptBuffer {
+			buf = bytes.Buffer{}
 		}
-		return out.Flush() == nil
+		return err == nil && out.Flush() == nil
 	}
-	if !send(s.cfg.Agent.NewEvent("server.connected")) {
+	dropped := func(reason string) {
+		send(s.cfg.Agent.NewEvent("server.dropped", map[string]string{"reason": reason}))
+	}
+	if !send(s.cfg.Agent.NewEvent("server.connected", nil)) {
 		return nil
 	}
+	shown := s.audience(r)
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			if r.Context().Err() == nil {
-				s.dropped(w, out, context.Cause(ctx).Error())
+				dropped(context.Cause(ctx).Error())
 			}
-			return nil
-		case <-s.stop:
 			return nil
 		case <-beat.C:
-			if !send(s.cfg.Agent.NewEvent("server.heartbeat")) {
+			if !send(s.cfg.Agent.NewEvent("server.heartbeat", nil)) {
 				return nil
 			}
-		case e, ok := <-sub.Events():
+		case <-sub.Ready():
+			events, ok := sub.Take()
+			if !send(shown.filter(ctx, events)...) {
+				return nil
+			}
+			sub.Delivered()
 			if !ok {
-				s.dropped(w, out, sub.Reason())
-				return nil
-			}
-			if !send(e) {
+				dropped(sub.Reason())
 				return nil
 			}
 		}
 	}
 }
 
-// dropped tells a client why its stream ends, if it still reads.
-func (s *Server) dropped(w http.ResponseWriter, out *http.ResponseController, reason string) {
-	e := s.cfg.Agent.NewEvent("server.dropped")
-	b, err := json.Marshal(map[string]string{"reason": reason})
-	if err != nil {
-		return
+// keptBuffer is the largest buffer that a stream keeps between two writes.
+const keptBuffer = 64 << 10
+
+// audience says what one stream may show: an event about a resource is for
+// whoever may read that resource, which is for policy to decide.
+type audience struct {
+	server  *Server
+	request *http.Request
+	// verdicts are what policy said of each resource.
+	verdicts map[string]verdictAt
+}
+
+type verdictAt struct {
+	shown  bool
+	policy string
+	until  time.Time
+}
+
+// maxVerdicts bounds how many resources a stream remembers.
+const maxVerdicts = 1024
+
+func (s *Server) audience(r *http.Request) *audience {
+	return &audience{server: s, request: r, verdicts: map[string]verdictAt{}}
+}
+
+// filter returns the events that the stream may show.
+func (a *audience) filter(ctx context.Context, events []agent.Event) []agent.Event {
+	shown := events[:0]
+	for _, e := range events {
+		if e.Resource == "" || a.mayRead(ctx, e) {
+			shown = append(shown, e)
+		}
 	}
-	e.Properties = b
-	line, err := json.Marshal(e)
-	if err != nil {
-		return
+	return shown
+}
+
+func (a *audience) mayRead(ctx context.Context, e agent.Event) bool {
+	now := a.server.cfg.Now()
+	digest := a.server.cfg.Policy.Info().Digest
+	if v, ok := a.verdicts[e.Resource]; ok && v.policy == digest && now.Before(v.until) {
+		return v.shown
 	}
-	_ = out.SetWriteDeadline(time.Now().Add(writeTimeout))
-	if _, err := w.Write([]byte("data: " + string(line) + "\n\n")); err == nil {
-		_ = out.Flush()
+	in := policy.FromRequest(now, passedBy(a.request).principal, policy.HTTP{
+		Method: http.MethodGet, Path: e.Resource, Route: a.server.Route, Query: url.Values{}, Host: a.request.Host,
+		Remote:    remoteOf(a.request),
+		Directory: &policy.Directory{Raw: e.Directory, Real: e.Directory, Inside: true},
+	})
+	d, err := a.server.cfg.Gate.Filter(ctx, in)
+	shown := err == nil && d.Effect == policy.Allow
+	if len(a.verdicts) >= maxVerdicts {
+		clear(a.verdicts)
 	}
+	if err == nil {
+		a.verdicts[e.Resource] = verdictAt{shown: shown, policy: d.Snapshot, until: now.Add(verdictLife)}
+	}
+	return shown
+}
+
+// globalEvent is how an event of all directories is wrapped.
+type globalEvent struct {
+	Directory string      `json:"directory,omitempty"`
+	Project   string      `json:"project,omitempty"`
+	Payload   agent.Event `json:"payload"`
 }

@@ -200,8 +200,9 @@ func TestSlowClientIsDropped(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 1024 {
-		if _, err := r.agent.UpdateSession(t.Context(), session.ID, func(*store.Session) {}); err != nil {
+	large := json.RawMessage(`{"note":"` + strings.Repeat("x", 1<<20) + `"}`)
+	for range 9 {
+		if _, err := r.agent.UpdateSession(t.Context(), session.ID, func(s *store.Session) { s.Metadata = large }); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -155,7 +155,7 @@ func newRig(t *testing.T, o options) *rig {
 	}
 	r.agent = must(agent.New(t.Context(), ac))(t)
 	sc := server.Config{
-		Agent: r.agent, Gate: gate, Tokens: r.tokens, Directories: ac.Directories, Version: "test", Logger: logger, Now: o.now,
+		Agent: r.agent, Gate: gate, Tokens: r.tokens, Policy: r.engine, Directories: ac.Directories, Version: "test", Logger: logger, Now: o.now,
 	}
 	if o.tokens != nil {
 		sc.Tokens = o.tokens

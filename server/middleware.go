@@ -206,12 +206,20 @@ func (s *Server) input(r *http.Request, principal policy.Principal) *policy.Inpu
 	if origins := r.Header.Values("Origin"); len(origins) > 0 {
 		h.Origin = &origins[0]
 	}
-	if addr, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
-		h.Remote = addr.Addr()
-	} else if facts, _ := r.Context().Value(connKey{}).(connFacts); facts.unix {
-		h.Remote = netip.IPv6Loopback()
-	}
+	h.Remote = remoteOf(r)
 	return policy.FromRequest(s.cfg.Now(), principal, h)
+}
+
+// remoteOf returns where a request comes from; the local socket counts as
+// loopback.
+func remoteOf(r *http.Request) netip.Addr {
+	if addr, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		return addr.Addr()
+	}
+	if facts, _ := r.Context().Value(connKey{}).(connFacts); facts.unix {
+		return netip.IPv6Loopback()
+	}
+	return netip.Addr{}
 }
 
 func isWebSocket(r *http.Request) bool {

@@ -106,7 +106,6 @@ var published = []struct{ method, pattern string }{
 	{http.MethodGet, "/global/config"},
 	{http.MethodPatch, "/global/config"},
 	{http.MethodPost, "/global/dispose"},
-	{http.MethodGet, "/global/event"},
 	{http.MethodPost, "/global/upgrade"},
 	{http.MethodPost, "/instance/dispose"},
 	{http.MethodPost, "/log"},

@@ -34,6 +34,8 @@ type Config struct {
 	Agent  *agent.Agent // required
 	Gate   *agent.Gate  // required
 	Tokens store.Tokens // required
+	// Policy describes the policy that the gate decides by. Required.
+	Policy interface{ Info() policy.Info }
 	// Directories are the project directories, real and absolute. Required.
 	Directories []string
 	// Hosts are the host names, without port, under which the server may be
@@ -74,8 +76,8 @@ const (
 // New returns a server.
 func New(cfg Config) (*Server, error) {
 	var errs []error
-	if cfg.Agent == nil || cfg.Gate == nil || cfg.Tokens == nil || len(cfg.Directories) == 0 {
-		errs = append(errs, errors.New("server: Agent, Gate, Tokens and Directories are required"))
+	if cfg.Agent == nil || cfg.Gate == nil || cfg.Tokens == nil || cfg.Policy == nil || len(cfg.Directories) == 0 {
+		errs = append(errs, errors.New("server: Agent, Gate, Tokens, Policy and Directories are required"))
 	}
 	s := &Server{cfg: cfg, origins: map[string]bool{}, hosts: map[string]bool{}, stop: make(chan struct{})}
 	for _, origin := range cfg.Origins {

@@ -178,7 +178,7 @@ func assemble(ctx context.Context, a assembly) (*server.Server, error) {
 		return nil, err
 	}
 	return server.New(server.Config{
-		Agent: ag, Gate: gate, Tokens: a.tokens, Directories: a.dirs, Hosts: append(a.options.hosts, a.options.hostname),
+		Agent: ag, Gate: gate, Tokens: a.tokens, Policy: a.engine, Directories: a.dirs, Hosts: append(a.options.hosts, a.options.hostname),
 		Origins: a.options.origins, Version: version, Logger: a.logger,
 		Peer: func(c *net.UnixConn) bool {
 			p, err := peer.Check(c)
