@@ -40,7 +40,7 @@ func (d *decisionsFake) PutDecisions(ctx context.Context, r []store.DecisionReco
 	return nil
 }
 
-func (*decisionsFake) Decisions(context.Context, int) ([]store.DecisionRecord, error) {
+func (*decisionsFake) Decisions(context.Context, store.DecisionFilter) ([]store.DecisionRecord, error) {
 	return nil, errors.New("not kept")
 }
 
@@ -231,7 +231,7 @@ func TestGateDeniesOnError(t *testing.T) {
 	if err := rec.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	list := must(db.Decisions(t.Context(), 0))(t)
+	list := must(db.Decisions(t.Context(), store.DecisionFilter{}))(t)
 	if len(list) != 2 || list[0].Effect != "deny" || list[1].Effect != "deny" || list[1].Error != broken.Error() || list[0].Subject != "GET (unknown route)" || list[1].Subject != "bash" {
 		t.Errorf("recorded %+v", list)
 	}
@@ -283,7 +283,7 @@ func TestGateRecordsForOneWhoIsGone(t *testing.T) {
 	if _, err := g.Decide(ctx, promptInput()); err != nil {
 		t.Fatal(err)
 	}
-	list := must(db.Decisions(t.Context(), 0))(t)
+	list := must(db.Decisions(t.Context(), store.DecisionFilter{}))(t)
 	if len(list) != 1 || list[0].SessionID != "ses_1" || list[0].PrincipalID != "tok_person" || list[0].Snapshot != "snap" || !slices.Equal(list[0].Rules, []string{"a.yes"}) {
 		t.Errorf("recorded %+v", list)
 	}
