@@ -3,14 +3,15 @@
 package git_test
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -104,9 +105,12 @@ func TestNothingOfTheProjectRuns(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []git.FileStatus{
-		{Path: ".gitattributes", Added: 2, Status: git.StatusAdded}, {Path: ".gitmodules", Added: 3, Status: git.StatusAdded},
-		{Path: "a.txt", Added: 1, Removed: 1, Status: git.StatusModified}, {Path: "more.config", Added: 2, Status: git.StatusAdded},
-		{Path: "nested/", Status: git.StatusAdded}, {Path: "new.txt", Added: 1, Status: git.StatusAdded},
+		{Path: ".gitattributes", Added: 2, Status: git.StatusAdded},
+		{Path: ".gitmodules", Added: 3, Status: git.StatusAdded},
+		{Path: "a.txt", Added: 1, Removed: 1, Status: git.StatusModified},
+		{Path: "more.config", Added: 2, Status: git.StatusAdded},
+		{Path: "nested/", Status: git.StatusAdded},
+		{Path: "new.txt", Added: 1, Status: git.StatusAdded},
 		{Path: "sub/b.txt", Removed: 1, Status: git.StatusDeleted},
 	}
 	if d := cmp.Diff(want, status); d != "" {
@@ -228,7 +232,7 @@ func TestTrackFollowsNoLink(t *testing.T) {
 	t.Parallel()
 	g, root, outside := newGit(t), t.TempDir(), t.TempDir()
 	write(t, outside, map[string]string{"secret": "s"})
-	write(t, root, map[string]string{"dir": "-> " + outside, "file": "-> " + filepath.Join(outside, "secret"), ".gitignore": "-> " + outside + "/secret"})
+	write(t, root, map[string]string{"dir": "-> " + outside, "file": "-> " + filepath.Join(outside, "secret"), ".gitignore": "-> " + outside + "/other"})
 	tree := track(t, g, root)
 	empty := track(t, g, outside)
 	if tree == empty {
@@ -244,9 +248,6 @@ func TestTrackFollowsNoLink(t *testing.T) {
 // restored. Whatever happens, nothing outside is read or written.
 func TestSwappedDirectory(t *testing.T) {
 	t.Parallel()
-	if runtime.GOOS == "windows" {
-		t.Skip("links need a privilege")
-	}
 	g, root, outside := newGit(t), t.TempDir(), t.TempDir()
 	write(t, outside, map[string]string{"a": "victim"})
 	write(t, root, map[string]string{"dir/a": "1", "aside": "-> " + outside})
@@ -324,6 +325,39 @@ func TestSpecialFiles(t *testing.T) {
 		_, _ = g.Head(t.Context(), root) // It must come back.
 		remove(t, root, ".git/"+name)
 		write(t, root, map[string]string{".git/HEAD": "ref: refs/heads/trunk\n"})
+	}
+}
+
+// Git opens objects by name, and would wait for the writer of a pipe.
+func TestGitThatHangsIsEnded(t *testing.T) {
+	t.Parallel()
+	program(t)
+	g, root := newGit(t, func(c *git.Config) { c.Timeout = 300 * time.Millisecond }), t.TempDir()
+	write(t, root, map[string]string{"a": "1\n"})
+	commit(t, root)
+	id := strings.TrimSpace(run(t, root, "rev-parse", "HEAD"))
+	object := filepath.Join(root, ".git", "objects", id[:2], id[2:])
+	if err := os.Remove(object); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(object, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := g.Status(t.Context(), root); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Status = %v, want %v", err, context.DeadlineExceeded)
+	}
+}
+
+// A tree that is too deep is seen, if not kept.
+func TestDeepDirectories(t *testing.T) {
+	t.Parallel()
+	g, root := newGit(t), t.TempDir()
+	from := track(t, g, root)
+	write(t, root, map[string]string{strings.Repeat("d/", 190) + "kept": "1", strings.Repeat("e/", 250) + "too deep": "1"})
+	to := track(t, g, root)
+	d := diff(t, g, root, from, to)
+	if len(d) != 2 || !strings.HasSuffix(d[0].File, "/kept") || d[0].Patch == "" || strings.HasSuffix(d[1].File, "too deep") || d[1].Patch != "" {
+		t.Errorf("Diff = %+v, want one file and one directory that is left out", d)
 	}
 }
 

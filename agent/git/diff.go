@@ -92,7 +92,7 @@ func (d *differ) trees(path string, a, b *treeEntry) error {
 	// different entries.
 	for len(old) > 0 || len(cur) > 0 {
 		var x, y *treeEntry
-		order := 0
+		var order int
 		switch {
 		case len(old) == 0:
 			order = 1

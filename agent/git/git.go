@@ -164,7 +164,7 @@ func New(cfg Config) (*Git, error) {
 	}
 	cfg.Dir = dir
 	// A snapshot may hold files that only this user may read.
-	if err := os.Chmod(cfg.Dir, dirMode); err != nil { //nolint:gosec // G302: a directory needs its execute bit.
+	if err := os.Chmod(cfg.Dir, dirMode); err != nil {
 		return nil, fmt.Errorf("git: %w", err)
 	}
 	info, err := os.Stat(cfg.Dir)

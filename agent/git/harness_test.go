@@ -11,51 +11,51 @@ import (
 	"opencode/agent/git"
 )
 
-func newGit(t testing.TB, change ...func(*git.Config)) *git.Git {
-	t.Helper()
-	cfg := git.Config{Dir: filepath.Join(t.TempDir(), "snapshots")}
+func newGit(tb testing.TB, change ...func(*git.Config)) *git.Git {
+	tb.Helper()
+	cfg := git.Config{Dir: filepath.Join(tb.TempDir(), "snapshots")}
 	for _, f := range change {
 		f(&cfg)
 	}
 	g, err := git.New(cfg)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return g
 }
 
 // write makes files; the value is the content, or after "-> " a link's target.
-func write(t testing.TB, root string, files map[string]string) {
-	t.Helper()
+func write(tb testing.TB, root string, files map[string]string) {
+	tb.Helper()
 	for name, content := range files {
 		path := filepath.Join(root, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		if target, ok := strings.CutPrefix(content, "-> "); ok {
 			if err := os.Symlink(target, path); err != nil {
-				t.Fatal(err)
+				tb.Fatal(err)
 			}
 			continue
 		}
 		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 }
 
-func remove(t testing.TB, root string, names ...string) {
-	t.Helper()
+func remove(tb testing.TB, root string, names ...string) {
+	tb.Helper()
 	for _, name := range names {
 		if err := os.RemoveAll(filepath.Join(root, name)); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 }
 
 // read returns all files below root as write takes them, without .git.
-func read(t testing.TB, root string) map[string]string {
-	t.Helper()
+func read(tb testing.TB, root string) map[string]string {
+	tb.Helper()
 	out := map[string]string{}
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -80,37 +80,37 @@ func read(t testing.TB, root string) map[string]string {
 		return nil
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return out
 }
 
-func track(t testing.TB, g *git.Git, root string) string {
-	t.Helper()
-	tree, err := g.Track(t.Context(), root)
+func track(tb testing.TB, g *git.Git, root string) string {
+	tb.Helper()
+	tree, err := g.Track(tb.Context(), root)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return tree
 }
 
-func diff(t testing.TB, g *git.Git, root, from, to string) []git.FileDiff {
-	t.Helper()
-	d, err := g.Diff(t.Context(), root, from, to)
+func diff(tb testing.TB, g *git.Git, root, from, to string) []git.FileDiff {
+	tb.Helper()
+	d, err := g.Diff(tb.Context(), root, from, to)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return d
 }
 
 // undo restores all that differs between two snapshots.
-func undo(t testing.TB, g *git.Git, root, from, to string) error {
-	t.Helper()
+func undo(tb testing.TB, g *git.Git, root, from, to string) error {
+	tb.Helper()
 	var files []string
-	for _, d := range diff(t, g, root, from, to) {
+	for _, d := range diff(tb, g, root, from, to) {
 		files = append(files, d.File)
 	}
-	return g.Restore(t.Context(), root, from, files)
+	return g.Restore(tb.Context(), root, from, files)
 }
 
 // short tells a diff in a line each.
@@ -122,32 +122,32 @@ func short(diffs []git.FileDiff) []string {
 	return out
 }
 
-func program(t testing.TB) string {
-	t.Helper()
+func program(tb testing.TB) string {
+	tb.Helper()
 	path, err := exec.LookPath("git")
 	if err != nil {
-		t.Skip("git is not installed")
+		tb.Skip("git is not installed")
 	}
 	return path
 }
 
 // run runs git, as its user would.
-func run(t testing.TB, dir string, args ...string) string {
-	t.Helper()
-	out, err := tryRun(t, dir, "", args...)
+func run(tb testing.TB, dir string, args ...string) string {
+	tb.Helper()
+	out, err := tryRun(tb, dir, "", args...)
 	if err != nil {
-		t.Fatalf("git %q: %v\n%s", args, err, out)
+		tb.Fatalf("git %q: %v\n%s", args, err, out)
 	}
 	return out
 }
 
-func tryRun(t testing.TB, dir, stdin string, args ...string) (string, error) {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), program(t), args...)
+func tryRun(tb testing.TB, dir, stdin string, args ...string) (string, error) {
+	tb.Helper()
+	cmd := exec.CommandContext(tb.Context(), program(tb), args...)
 	cmd.Dir = dir
 	cmd.Stdin = strings.NewReader(stdin)
 	cmd.Env = []string{
-		"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "GIT_CONFIG_NOSYSTEM=1", "LC_ALL=C",
+		"PATH=" + os.Getenv("PATH"), "HOME=" + tb.TempDir(), "GIT_CONFIG_NOSYSTEM=1", "LC_ALL=C",
 		"GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@example.com", "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@example.com",
 	}
 	out, err := cmd.CombinedOutput()
@@ -155,19 +155,19 @@ func tryRun(t testing.TB, dir, stdin string, args ...string) (string, error) {
 }
 
 // commit makes root a repository with all its files committed.
-func commit(t testing.TB, root string) {
-	t.Helper()
-	run(t, root, "init", "-q", "-b", "trunk")
-	run(t, root, "add", "-A")
-	run(t, root, "commit", "-q", "--allow-empty", "-m", "first")
+func commit(tb testing.TB, root string) {
+	tb.Helper()
+	run(tb, root, "init", "-q", "-b", "trunk")
+	run(tb, root, "add", "-A")
+	run(tb, root, "commit", "-q", "--allow-empty", "-m", "first")
 }
 
 // storeOf returns the snapshot repository of a root.
-func storeOf(t testing.TB, g *git.Git, root string) string {
-	t.Helper()
+func storeOf(tb testing.TB, g *git.Git, root string) string {
+	tb.Helper()
 	path, err := g.StoreOf(root)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return path
 }

@@ -237,7 +237,7 @@ func (r *refs) commit() (string, error) {
 			return "", fmt.Errorf("HEAD names %q, which is no ref", ref)
 		}
 		text, err = readSmall(r.common, ref)
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errNoFile) {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errIsDir) {
 			return r.packed(ref)
 		}
 		if err != nil {
@@ -272,7 +272,11 @@ func isHexID(text string) bool {
 	return err == nil && (len(text) == 40 || len(text) == 64) && strings.ToLower(text) == text
 }
 
-var errNoFile = errors.New("is no regular file")
+var (
+	errNoFile = errors.New("is no regular file")
+	// errIsDir is what an emptied directory of refs gives, which git leaves.
+	errIsDir = errors.New("is a directory")
+)
 
 // openRegular opens a regular file; it does not wait for a pipe.
 func openRegular(dir *os.Root, name string) (*os.File, error) {
@@ -281,7 +285,9 @@ func openRegular(dir *os.Root, name string) (*os.File, error) {
 		return nil, err
 	}
 	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
+	if err == nil && info.IsDir() {
+		err = fmt.Errorf("%q %w", name, errIsDir)
+	} else if err == nil && !info.Mode().IsRegular() {
 		err = fmt.Errorf("%q %w", name, errNoFile)
 	}
 	if err != nil {

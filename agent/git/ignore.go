@@ -156,6 +156,9 @@ type token struct {
 // parseTokens parses a pattern. One that git would never match is not ok.
 func parseTokens(text string) ([]token, bool) {
 	var out []token
+	// Git compares what comes before the first wildcard on its own, so that
+	// ** right after it counts as the start of a pattern.
+	first := strings.IndexAny(text, `*?[\`)
 	for i := 0; i < len(text); {
 		switch c := text[i]; c {
 		case '*':
@@ -163,7 +166,7 @@ func parseTokens(text string) ([]token, bool) {
 			for end < len(text) && text[end] == '*' {
 				end++
 			}
-			opens := i == 0 || text[i-1] == '/'
+			opens := i == first || text[i-1] == '/'
 			switch {
 			case end-i >= 2 && opens && end == len(text):
 				out = append(out, token{kind: anyPath})

@@ -18,6 +18,10 @@ const (
 	maxEdits = 1000
 	// maxSteps bounds the work for one pair of files.
 	maxSteps = 20_000_000
+	// maxLines bounds the lines of a file that is compared line by line. One
+	// with more is taken as replaced, without a patch: a file of nothing but
+	// line ends would need a hundred times its size.
+	maxLines = 200_000
 )
 
 // edit says that lines a0 to a1 of the old side become lines b0 to b1 of the
@@ -28,6 +32,7 @@ type edit struct{ a0, a1, b0, b1 int }
 type lineDiff struct {
 	a, b  [][]byte // lines, each with its newline
 	edits []edit   // sorted, not touching each other
+	whole bool     // one replaces the other, and the lines are not there
 }
 
 func splitLines(text []byte) [][]byte {
@@ -37,8 +42,19 @@ func splitLines(text []byte) [][]byte {
 	return slices.Collect(bytes.Lines(text))
 }
 
+func countLines(text []byte) int {
+	n := bytes.Count(text, []byte{'\n'})
+	if len(text) > 0 && text[len(text)-1] != '\n' {
+		n++
+	}
+	return n
+}
+
 // compareLines finds what differs.
 func compareLines(ctx context.Context, a, b []byte) (*lineDiff, error) {
+	if n, m := countLines(a), countLines(b); max(n, m) > maxLines {
+		return &lineDiff{edits: []edit{{0, n, 0, m}}, whole: true}, nil
+	}
 	d := &lineDiff{a: splitLines(a), b: splitLines(b)}
 	numbers := map[string]int{}
 	number := func(lines [][]byte) []int {
@@ -73,6 +89,9 @@ func (d *lineDiff) counts() (added, removed int) {
 
 // write writes the hunks. It reports whether they fit in limit bytes.
 func (d *lineDiff) write(out *strings.Builder, limit int) bool {
+	if d.whole {
+		return false
+	}
 	for i := 0; i < len(d.edits); {
 		// Edits with few lines between them share a hunk.
 		last := i

@@ -223,9 +223,9 @@ func (r *restorer) ignoresOf(dir string, tree id) (*ignores, error) {
 // errLink means that a directory on the way to a file is none.
 var errLink = errors.New("is a link or a file, and a directory is needed")
 
-// parent opens the directory of a file, component by component. With make it
+// parent opens the directory of a file, component by component. With create it
 // makes what is missing. It follows no link.
-func (r *restorer) parent(file string, make bool) (*os.Root, error) {
+func (r *restorer) parent(file string, create bool) (*os.Root, error) {
 	dir, err := r.root.OpenRoot(".")
 	if err != nil {
 		return nil, err
@@ -235,7 +235,7 @@ func (r *restorer) parent(file string, make bool) (*os.Root, error) {
 		return dir, nil
 	}
 	for name := range strings.SplitSeq(path, "/") {
-		next, err := r.child(dir, name, make)
+		next, err := r.child(dir, name, create)
 		_ = dir.Close() // It holds no state.
 		if err != nil {
 			return nil, err
@@ -245,11 +245,11 @@ func (r *restorer) parent(file string, make bool) (*os.Root, error) {
 	return dir, nil
 }
 
-func (r *restorer) child(dir *os.Root, name string, make bool) (*os.Root, error) {
+func (r *restorer) child(dir *os.Root, name string, create bool) (*os.Root, error) {
 	info, err := dir.Lstat(name)
-	if make && errors.Is(err, fs.ErrNotExist) {
+	if create && errors.Is(err, fs.ErrNotExist) {
 		// The directory is the project's, so the umask decides, as for git.
-		if err := dir.Mkdir(name, 0o777); err != nil && !errors.Is(err, fs.ErrExist) { //nolint:gosec // G301: see above.
+		if err := dir.Mkdir(name, 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, err
 		}
 		info, err = dir.Lstat(name)
@@ -289,7 +289,7 @@ func (r *restorer) remove(file string) error {
 	for path := parentOf(file); path != ""; path = parentOf(path) {
 		up, err := r.parent(path, false)
 		if err != nil {
-			return nil //nolint:nilerr // An empty directory more is no failure.
+			return nil // An empty directory more is no failure.
 		}
 		// Remove would remove a file or a link, too, that took the name.
 		info, err := up.Lstat(baseName(path))
@@ -298,7 +298,7 @@ func (r *restorer) remove(file string) error {
 		}
 		_ = up.Close() // It holds no state.
 		if err != nil {
-			return nil //nolint:nilerr // It is not empty.
+			return nil // It is not empty.
 		}
 	}
 	return nil

@@ -131,13 +131,12 @@ func parentOf(path string) string { return path[:max(0, strings.LastIndexByte(pa
 func (t *tracker) read(dir *os.Root, path string, info fs.FileInfo) (known, error) {
 	name := baseName(path)
 	at := time.Now()
-	switch info.Mode().Type() {
-	case 0:
+	switch mode := info.Mode(); {
+	case mode.IsRegular():
 		data, got, err := readFile(dir, name, info, t.git.cfg.MaxFileBytes)
 		if err != nil {
-			// Too large, not for us to read, or changing right now. That must
-			// not keep the other files from being kept.
-			return leftOut(info), nil
+			// Too large, not for us to read, or changing right now.
+			return leftOut(info), nil //nolint:nilerr // The other files must still be kept.
 		}
 		k := known{racy: true}
 		if got != nil {
@@ -148,7 +147,7 @@ func (t *tracker) read(dir *os.Root, path string, info fs.FileInfo) (known, erro
 		k.mode = modeFile | uint32(info.Mode().Perm())
 		k.id, err = t.store.put("blob", data)
 		return k, err
-	case fs.ModeSymlink:
+	case mode.Type() == fs.ModeSymlink:
 		target, err := dir.Readlink(name)
 		if err != nil {
 			return leftOut(info), nil //nolint:nilerr // It is no link any more.

@@ -125,7 +125,8 @@ type checker struct {
 	seen    map[string]bool
 	blobs   blobs
 	newHash func() hash.Hash
-	// The ids in these are those of the repository, filled up with zeros.
+	// The ids in these are those of the repository, filled up with zeros; the
+	// mode is their length in hexadecimal.
 	prev, next index
 	changed    bool
 	out        []FileStatus
@@ -158,7 +159,7 @@ func (c *checker) run(root *os.Root, ign *ignores) error {
 				return err
 			}
 			if ok && !isBinary(data) {
-				f.Removed = len(splitLines(data))
+				f.Removed = countLines(data)
 			}
 		}
 		c.out = append(c.out, f)
@@ -215,7 +216,7 @@ func (c *checker) leaf(dir *os.Root, path string, info fs.FileInfo) error {
 	if !inHead {
 		f := FileStatus{Path: path, Status: StatusAdded}
 		if data, ok := c.content(dir, path, info); ok && !isBinary(data) {
-			f.Added = len(splitLines(data))
+			f.Added = countLines(data)
 		}
 		c.out = append(c.out, f)
 		return nil
@@ -268,7 +269,7 @@ func (c *checker) same(dir *os.Root, path string, info fs.FileInfo, h listed) (b
 		return false, nil
 	}
 	k, ok := c.prev[path]
-	if !ok || k.racy || k.stamp != stampOf(info) {
+	if !ok || k.racy || k.stamp != stampOf(info) || k.mode != c.idLength() {
 		if info.Size() > c.git.cfg.MaxFileBytes && mode != modeLink {
 			n, err := c.blobs.size(h.id)
 			if err != nil || n != info.Size() {
@@ -287,9 +288,13 @@ func (c *checker) same(dir *os.Root, path string, info fs.FileInfo, h listed) (b
 	return hex.EncodeToString(k.id[:len(h.id)/2]) == h.id, nil
 }
 
+func (c *checker) idLength() uint32 {
+	return uint32(hex.EncodedLen(c.newHash().Size())) //nolint:gosec // G115: 40 or 64.
+}
+
 // hash finds the id of a file; not ok if it cannot be read.
 func (c *checker) hash(dir *os.Root, path string, info fs.FileInfo) (known, bool) {
-	k := known{stamp: stampOf(info), racy: true}
+	k := known{mode: c.idLength(), stamp: stampOf(info), racy: true}
 	at := time.Now()
 	sum := c.newHash()
 	if info.Mode().Type() == fs.ModeSymlink {

@@ -52,9 +52,9 @@ func TestStatus(t *testing.T) {
 		{Path: "d", Added: 1, Status: "added"},
 		{Path: "d/e", Removed: 1, Status: "deleted"},
 		{Path: "edit", Added: 2, Removed: 1, Status: "modified"},
+		{Path: "gone", Removed: 2, Status: "deleted"},
 		{Path: "ign.log", Added: 1, Status: "modified"},
 		{Path: "kind", Added: 1, Removed: 1, Status: "modified"},
-		{Path: "gone", Removed: 2, Status: "deleted"},
 		{Path: "large", Status: "added"},
 		{Path: "last", Added: 1, Removed: 1, Status: "modified"},
 		{Path: "link", Added: 1, Removed: 1, Status: "modified"},
@@ -62,8 +62,7 @@ func TestStatus(t *testing.T) {
 		{Path: "new/deep", Added: 2, Status: "added"},
 		{Path: "odd\nname", Removed: 1, Status: "deleted"},
 	}
-	want[9], want[10] = want[10], want[9]
-	for range 2 { // The second one knows the files already.
+	for range 2 { // The second time the files are known already.
 		if d := cmp.Diff(want, status(t, g, filepath.Join(root, "new"))); d != "" {
 			t.Errorf("Status (-want +got):\n%s", d)
 		}
@@ -84,22 +83,26 @@ func TestStatusOfRepositories(t *testing.T) {
 	}{
 		"none": {func(_ *testing.T, root string) string { return root }, []git.FileStatus{}},
 		"no commit": {func(t *testing.T, root string) string {
+			t.Helper()
 			run(t, root, "init", "-q")
 			return root
 		}, []git.FileStatus{{Path: "a", Added: 1, Status: "added"}}},
 		"SHA-256": {func(t *testing.T, root string) string {
+			t.Helper()
 			run(t, root, "init", "-q", "--object-format=sha256")
 			commit(t, root)
 			write(t, root, map[string]string{"a": "2\n"})
 			return root
 		}, []git.FileStatus{{Path: "a", Added: 1, Removed: 1, Status: "modified"}}},
 		"detached": {func(t *testing.T, root string) string {
+			t.Helper()
 			commit(t, root)
 			run(t, root, "checkout", "-q", "--detach")
 			remove(t, root, "a")
 			return root
 		}, []git.FileStatus{{Path: "a", Removed: 1, Status: "deleted"}}},
 		"worktree": {func(t *testing.T, root string) string {
+			t.Helper()
 			commit(t, root)
 			dir := filepath.Join(t.TempDir(), "tree")
 			run(t, root, "worktree", "add", "-q", dir)
@@ -107,6 +110,7 @@ func TestStatusOfRepositories(t *testing.T) {
 			return dir
 		}, []git.FileStatus{{Path: "b", Added: 1, Status: "added"}}},
 		"shared objects": {func(t *testing.T, root string) string {
+			t.Helper()
 			commit(t, root)
 			dir := filepath.Join(t.TempDir(), "clone")
 			run(t, root, "clone", "-q", "--shared", root, dir)
@@ -114,6 +118,7 @@ func TestStatusOfRepositories(t *testing.T) {
 			return dir
 		}, []git.FileStatus{{Path: "b", Added: 1, Status: "added"}}},
 		"a colon and a quote in the path": {func(t *testing.T, root string) string {
+			t.Helper()
 			dir := filepath.Join(root, `a:"b`)
 			write(t, dir, map[string]string{"a": "1\n"})
 			commit(t, dir)
@@ -121,6 +126,7 @@ func TestStatusOfRepositories(t *testing.T) {
 			return dir
 		}, []git.FileStatus{{Path: "a", Added: 1, Status: "modified"}}},
 		"submodule": {func(t *testing.T, root string) string {
+			t.Helper()
 			commit(t, root)
 			super := filepath.Join(t.TempDir(), "super")
 			write(t, super, map[string]string{"s": "1\n"})
@@ -131,6 +137,7 @@ func TestStatusOfRepositories(t *testing.T) {
 			return super
 		}, []git.FileStatus{}},
 		"in a submodule": {func(t *testing.T, root string) string {
+			t.Helper()
 			commit(t, root)
 			super := filepath.Join(t.TempDir(), "super")
 			write(t, super, map[string]string{"s": "1\n"})
@@ -140,6 +147,7 @@ func TestStatusOfRepositories(t *testing.T) {
 			return filepath.Join(super, "module")
 		}, []git.FileStatus{{Path: "new", Added: 1, Status: "added"}}},
 		"a .git in a directory that is committed": {func(t *testing.T, root string) string {
+			t.Helper()
 			write(t, root, map[string]string{"src/x": "1\n"})
 			commit(t, root)
 			write(t, root, map[string]string{"src/.git/HEAD": "ref: refs/heads/x\n", "src/x": "2\n", "src/new": "1\n"})
@@ -155,6 +163,33 @@ func TestStatusOfRepositories(t *testing.T) {
 				t.Errorf("Status (-want +got):\n%s", d)
 			}
 		})
+	}
+}
+
+// A repository that is made anew in another format is not compared with what
+// is known of the old one.
+func TestStatusAfterChangeOfFormat(t *testing.T) {
+	t.Parallel()
+	program(t)
+	g, root := newGit(t), t.TempDir()
+	write(t, root, map[string]string{"a": "1\n"})
+	commit(t, root)
+	mtime := func() string {
+		info, err := os.Stat(filepath.Join(root, "a"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.ModTime().String()
+	}
+	before := mtime()
+	for range 2 {
+		status(t, g, root)
+	}
+	remove(t, root, ".git")
+	run(t, root, "init", "-q", "--object-format=sha256")
+	commit(t, root)
+	if got := status(t, g, root); len(got) > 0 || mtime() != before {
+		t.Errorf("Status = %+v", got)
 	}
 }
 
