@@ -302,7 +302,7 @@ func (a *Agent) publish(s store.Session, kind string, properties any) {
 func (a *Agent) publishAbout(resource, directory, kind string, properties any) {
 	about := Event{Resource: resource, Directory: directory}
 	if root, ok := a.Root(directory); ok {
-		about.Project = projectID(root)
+		about.Project = ProjectID(root)
 	}
 	a.events.publish(about, kind, properties)
 }

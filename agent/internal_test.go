@@ -379,7 +379,7 @@ func TestArgumentsDoNotHideThePolicy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `{"command":"x","on_timeout":"deny","policy":"snap","rules":[{"id":"a","effect":"deny","message":""}],"ttl_seconds":9}`
+	want := `{"command":"x","on_timeout":"deny","policy":"snap","reason":"asked by policy:  [a]","rules":[{"id":"a","effect":"deny","message":""}],"ttl_seconds":9}`
 	if string(b) != want || args["rules"] != "none" {
 		t.Errorf("metadata %s, want %s; the arguments are %v", b, want, args)
 	}

@@ -47,6 +47,8 @@ var statuses = []struct {
 	{errTooLarge, "PayloadTooLargeError", http.StatusRequestEntityTooLarge},
 	{agent.ErrInvalid, "BadRequest", http.StatusBadRequest},
 	{agent.ErrBusy, "SessionBusyError", http.StatusConflict},
+	{agent.ErrNoProvider, "ProviderAuthError", http.StatusBadRequest},
+	{agent.ErrNoUndo, "RevertError", http.StatusConflict},
 	{agent.ErrStopped, "ServiceUnavailableError", http.StatusServiceUnavailable},
 	{agent.ErrAborted, "MessageAbortedError", http.StatusConflict},
 	{store.ErrNotExist, "NotFoundError", http.StatusNotFound},
@@ -79,6 +81,8 @@ type errorData struct {
 	Needs []string      `json:"needs,omitempty"`
 	// Outcome says how a question ended that was not answered with yes.
 	Outcome string `json:"outcome,omitempty"`
+	// ProviderID names the provider that is not signed in.
+	ProviderID string `json:"providerID,omitempty"`
 	// Policy is the digest of the policy that decided.
 	Policy string `json:"policy,omitempty"`
 }
@@ -100,6 +104,8 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.As(err, &refused):
 		body.Data.Rules, body.Data.Outcome, body.Data.Policy = refused.Decision.Rules, refused.Reply, refused.Decision.Snapshot
 		body.Data.Message = refused.Error()
+	case errors.Is(err, agent.ErrNoProvider):
+		body.Data.ProviderID = "none"
 	case errors.Is(err, agent.ErrSandbox):
 		body.Data.Message = agent.ErrSandbox.Error()
 	case status == http.StatusForbidden && errors.Is(err, policy.ErrDenied):

@@ -6,6 +6,7 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"opencode/agent"
+	"opencode/agent/git"
 )
 
 // route is one entry of the HTTP surface, with what its documentation says.
@@ -53,7 +54,12 @@ func (s *Server) table() []route {
 				{"search", "string", "a part of the title, in any case"},
 				{"start", "integer", "only sessions updated since, in milliseconds"},
 				{"limit", "integer", "the most to return"},
+				{"scope", "string", "project for the sessions of all directories"},
+				{"path", "string", "only sessions in this directory below the project"},
 			},
+		}},
+		{get, "/session/status", s.sessionStatus, op{
+			id: "session.status", summary: "Return the sessions that run something", result: map[string]statusBody{},
 		}},
 		{post, "/session", s.createSession, op{
 			id: "session.create", summary: "Start a session", body: createSessionBody{}, bodyOptional: true, result: agent.SessionBody{},
@@ -63,6 +69,28 @@ func (s *Server) table() []route {
 			id: "session.update", summary: "Change the title, the metadata or the archive time of a session", body: patchSessionBody{}, result: agent.SessionBody{},
 		}},
 		{remove, "/session/{sessionID}", s.deleteSession, op{id: "session.delete", summary: "Remove a session and its sub-sessions", result: true}},
+		{get, "/session/{sessionID}/children", s.listChildren, op{id: "session.children", summary: "List the sub-sessions of a session", result: []agent.SessionBody{}}},
+		{get, "/session/{sessionID}/todo", s.listTodos, op{id: "session.todo", summary: "List what a model has noted to do", result: []todoBody{}}},
+		{get, "/session/{sessionID}/diff", s.sessionDiff, op{
+			id: "session.diff", summary: "Return what a session has changed and what is not undone", result: []git.FileDiff{},
+			query: []param{{"messageID", "string", "only what this message and the answers to it changed"}},
+		}},
+		{post, "/session/{sessionID}/fork", s.forkSession, op{
+			id: "session.fork", summary: "Copy a session, up to a message if one is given", body: forkBody{}, bodyOptional: true, result: agent.SessionBody{},
+		}},
+		{post, "/session/{sessionID}/revert", s.postRevert, op{
+			id: "session.revert", summary: "Undo a message and all after it, with the files that they changed", body: revertBody{}, result: agent.SessionBody{},
+		}},
+		{post, "/session/{sessionID}/unrevert", s.postUnrevert, op{id: "session.unrevert", summary: "Take back what was undone", result: agent.SessionBody{}}},
+		{post, "/session/{sessionID}/summarize", s.postSummarize, op{id: "session.summarize", summary: "Have a model summarize a session", body: modelBody{}, result: true}},
+		{post, "/session/{sessionID}/init", s.postSummarize, op{id: "session.init", summary: "Have a model look at the project", body: modelBody{}, result: true}},
+		{post, "/session/{sessionID}/command", s.postCommand, op{id: "session.command", summary: "Have a model carry out a command", body: commandBody{}, result: messageBody{}}},
+		{post, "/session/{sessionID}/message", s.postMessage, op{id: "session.prompt", summary: "Send a message to a model and return its answer", body: promptBody{}, result: messageBody{}}},
+		{post, "/session/{sessionID}/prompt_async", s.postPromptAsync, op{
+			id: "session.prompt_async", summary: "Send a message to a model, whose answer comes with the events", body: promptBody{}, status: http.StatusNoContent,
+		}},
+		{get, "/session/{sessionID}/message/{messageID}", s.getMessage, op{id: "session.message", summary: "Return a message", result: messageBody{}}},
+		{remove, "/session/{sessionID}/message/{messageID}", s.deleteMessage, op{id: "session.deleteMessage", summary: "Remove a message; what it changed stays", result: true}},
 		{get, "/session/{sessionID}/message", s.listMessages, op{
 			id: "session.messages", summary: "List the messages of a session, oldest first", result: []messageBody{},
 			query: []param{
@@ -81,6 +109,27 @@ func (s *Server) table() []route {
 		{post, "/session/{sessionID}/permissions/{permissionID}", s.respondPermission, op{
 			id: "permission.respond", summary: "Answer a question of a session", body: respondBody{}, result: true,
 		}},
+
+		// What git knows.
+		{get, "/vcs", s.getVCS, op{id: "vcs.get", summary: "Return the branch of the project", result: vcsBody{}}},
+		{get, "/file/status", s.fileStatus, op{id: "file.status", summary: "List what differs from the last commit", result: []git.FileStatus{}}},
+
+		// Policy.
+		{get, "/policy", s.getPolicy, op{id: "policy.get", summary: "Describe the policy in force", result: policyBody{}}},
+		{get, "/policy/decision", s.listDecisions, op{
+			id: "policy.decisions", summary: "List recent decisions, the last first", result: []decisionBody{},
+			query: []param{
+				{"kind", "string", "request or prompt"},
+				{"effect", "string", "allow, ask or deny"},
+				{"rule", "string", "the id of a rule that took part"},
+				{"principal", "string", "the id of a token, or local"},
+				{"sessionID", "string", "the id of a session"},
+				{"subject", "string", "a method and route, or a tool"},
+				{"since", "integer", "milliseconds since 1970"},
+				{"limit", "integer", "the most to return, 100 unless it is said, at most 1000"},
+			},
+		}},
+		{get, "/doc", s.getDoc, op{id: "doc", summary: "Return this document"}},
 
 		// Events.
 		{get, "/event", s.getEvents, op{id: "event.subscribe", summary: "Stream the events of a directory", result: agent.Event{}, media: eventStream}},

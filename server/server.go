@@ -25,6 +25,7 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"opencode/agent"
+	"opencode/agent/git"
 	"opencode/policy"
 	"opencode/store"
 )
@@ -36,6 +37,9 @@ type Config struct {
 	Tokens store.Tokens // required
 	// Policy describes the policy that the gate decides by. Required.
 	Policy interface{ Info() policy.Info }
+	// Repositories tells what git knows of the projects; without it nothing is
+	// known.
+	Repositories Repositories
 	// Directories are the project directories, real and absolute. Required.
 	Directories []string
 	// Hosts are the host names, without port, under which the server may be
@@ -52,6 +56,13 @@ type Config struct {
 	Now    func() time.Time // defaults to time.Now
 }
 
+// Repositories tells what git knows of a directory. It is what package git
+// gives.
+type Repositories interface {
+	Head(ctx context.Context, dir string) (git.Head, error)
+	Status(ctx context.Context, dir string) ([]git.FileStatus, error)
+}
+
 // Server answers HTTP requests.
 type Server struct {
 	cfg     Config
@@ -59,6 +70,7 @@ type Server struct {
 	handler http.Handler
 	origins map[string]bool
 	hosts   map[string]bool
+	doc     *openAPI
 	stop    chan struct{} // closed when streams must end
 	// touchFailed lets the first failure to record the use of a token be logged.
 	touchFailed sync.Once
@@ -106,6 +118,10 @@ func New(cfg Config) (*Server, error) {
 		s.cfg.Now = time.Now
 	}
 	s.mux = s.routes()
+	var err error
+	if s.doc, err = document(s.table(), cfg.Version); err != nil {
+		return nil, fmt.Errorf("server: %w", err)
+	}
 	s.handler = s.recover(s.headers(s.checkHost(s.checkOrigin(s.gate(s.limitBody(s.mux))))))
 	return s, nil
 }

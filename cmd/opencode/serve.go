@@ -23,6 +23,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"opencode/agent"
+	"opencode/agent/git"
 	"opencode/agent/peer"
 	"opencode/agent/tool"
 	"opencode/engine"
@@ -170,15 +171,23 @@ func assemble(ctx context.Context, a assembly) (*server.Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	data, err := dataDir()
+	if err != nil {
+		return nil, err
+	}
+	snapshots, err := git.New(git.Config{Dir: filepath.Join(data, "snapshots"), Logger: a.logger})
+	if err != nil {
+		return nil, err
+	}
 	ag, err := agent.New(ctx, agent.Config{
-		Store: a.db, Gate: gate, Bash: bash, IDs: ids, Directories: a.dirs,
+		Store: a.db, Gate: gate, Bash: bash, IDs: ids, Snapshots: snapshots, Directories: a.dirs,
 		Version: version, Recover: a.recover, Logger: a.logger,
 	})
 	if err != nil {
 		return nil, err
 	}
 	return server.New(server.Config{
-		Agent: ag, Gate: gate, Tokens: a.tokens, Policy: a.engine, Directories: a.dirs, Hosts: append(a.options.hosts, a.options.hostname),
+		Agent: ag, Gate: gate, Tokens: a.tokens, Policy: a.engine, Repositories: snapshots, Directories: a.dirs, Hosts: append(a.options.hosts, a.options.hostname),
 		Origins: a.options.origins, Version: version, Logger: a.logger,
 		Peer: func(c *net.UnixConn) bool {
 			p, err := peer.Check(c)
