@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/go-chi/chi/v5"
+
 	"opencode/agent"
 	"opencode/policy"
 	"opencode/store"
@@ -155,5 +157,5 @@ func (*Server) notFound(_ http.ResponseWriter, r *http.Request) error {
 }
 
 func (*Server) notOffered(_ http.ResponseWriter, r *http.Request) error {
-	return fmt.Errorf("%s %s: %w", r.Method, r.URL.Path, errNotOffered)
+	return fmt.Errorf("%s %s: %w%s", r.Method, r.URL.Path, errNotOffered, reason(chi.RouteContext(r.Context()).RoutePattern()))
 }
