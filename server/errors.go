@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/go-chi/chi/v5"
+
 	"opencode/agent"
 	"opencode/policy"
 	"opencode/store"
@@ -71,6 +73,11 @@ func (*methodError) Is(target error) bool { return target == errMethod }
 type errorBody struct {
 	Name string    `json:"name"`
 	Data errorData `json:"data"`
+	// Some errors are published in another form, whose members stand beside
+	// those of every error.
+	Tag       string `json:"_tag,omitempty"`
+	RequestID string `json:"requestID,omitempty"`
+	Message   string `json:"message,omitempty"`
 }
 
 type errorData struct {
@@ -111,6 +118,9 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case status == http.StatusForbidden && errors.Is(err, policy.ErrDenied):
 		// The policy gave no decision; why is for the log.
 		body.Data.Message = "denied: the policy could not decide; the server's log says more"
+	}
+	if missing, ok := errors.AsType[*questionNotFoundError](err); ok {
+		body.Name, body.Tag, body.RequestID, body.Message = "QuestionNotFoundError", "QuestionNotFoundError", missing.id, body.Data.Message
 	}
 	if status == http.StatusUnauthorized {
 		w.Header().Add("WWW-Authenticate", `Bearer realm="opencode"`)
@@ -161,5 +171,5 @@ func (*Server) notFound(_ http.ResponseWriter, r *http.Request) error {
 }
 
 func (*Server) notOffered(_ http.ResponseWriter, r *http.Request) error {
-	return fmt.Errorf("%s %s: %w", r.Method, r.URL.Path, errNotOffered)
+	return fmt.Errorf("%s %s: %w%s", r.Method, r.URL.Path, errNotOffered, reason(chi.RouteContext(r.Context()).RoutePattern()))
 }

@@ -110,8 +110,8 @@ func (s *Server) postPromptAsync(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// commandBody runs a command that is a template for a model.
-type commandBody struct {
+// runCommandBody runs a command that is a template for a model.
+type runCommandBody struct {
 	MessageID string            `json:"messageID"`
 	Agent     string            `json:"agent"`
 	Model     string            `json:"model"`
@@ -122,15 +122,15 @@ type commandBody struct {
 }
 
 func (s *Server) postCommand(w http.ResponseWriter, r *http.Request) error {
-	var body commandBody
+	var body runCommandBody
 	if err := decode(w, r, &body, false); err != nil {
 		return err
 	}
 	return s.needsModel(r)
 }
 
-// modelBody names the model that is to do something.
-type modelBody struct {
+// useModelBody names the model that is to do something.
+type useModelBody struct {
 	ProviderID string `json:"providerID"`
 	ModelID    string `json:"modelID"`
 	MessageID  string `json:"messageID"`
@@ -139,7 +139,7 @@ type modelBody struct {
 
 // postSummarize and postInit are what a model does, and there is none.
 func (s *Server) postSummarize(w http.ResponseWriter, r *http.Request) error {
-	var body modelBody
+	var body useModelBody
 	if err := decode(w, r, &body, false); err != nil {
 		return err
 	}

@@ -53,7 +53,7 @@ type operation struct {
 	OperationID string              `json:"operationId"`
 	Summary     string              `json:"summary"`
 	Parameters  []parameter         `json:"parameters,omitempty"`
-	RequestBody *requestBody        `json:"requestBody,omitempty"`
+	RequestBody *docBody        `json:"docBody,omitempty"`
 	Responses   map[string]response `json:"responses"`
 }
 
@@ -65,7 +65,7 @@ type parameter struct {
 	Schema      *jsonschema.Schema `json:"schema"`
 }
 
-type requestBody struct {
+type docBody struct {
 	Required bool                 `json:"required"`
 	Content  map[string]mediaType `json:"content"`
 }
@@ -267,7 +267,7 @@ func (d *docBuilder) operation(r route) (operation, error) {
 		}
 		// Which members a call needs is said by the error if one is missing.
 		eachSchema(schema, func(s *jsonschema.Schema) { s.Required = nil })
-		o.RequestBody = &requestBody{Required: !r.doc.bodyOptional, Content: map[string]mediaType{jsonMedia: {schema}}}
+		o.RequestBody = &docBody{Required: !r.doc.bodyOptional, Content: map[string]mediaType{jsonMedia: {schema}}}
 	}
 	status := r.doc.status
 	if status == 0 {

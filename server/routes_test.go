@@ -180,8 +180,10 @@ func TestNotOffered(t *testing.T) {
 	t.Parallel()
 	r := serve(t, options{})
 	for _, c := range []route{
-		{http.MethodGet, "/config"},
-		{http.MethodGet, "/provider"},
+		{http.MethodPatch, "/config"},
+		{http.MethodPatch, "/global/config"},
+		{http.MethodPost, "/mcp"},
+		{http.MethodDelete, "/auth/p"},
 		{http.MethodGet, "/file/content?path=passwd"},
 		{http.MethodPost, "/pty"},
 		{http.MethodGet, "/pty/pty_1/connect"},

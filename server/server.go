@@ -27,6 +27,8 @@ import (
 	"opencode/agent"
 	"opencode/agent/git"
 	"opencode/policy"
+	"opencode/provider"
+	"opencode/settings"
 	"opencode/store"
 )
 
@@ -49,6 +51,13 @@ type Config struct {
 	Origins []string
 	// Version is what the health route tells.
 	Version string
+	// Providers are the model providers. It defaults to the catalogue, with
+	// none connected.
+	Providers *provider.Catalogue
+	// Settings are the user's.
+	Settings settings.Settings
+	// Paths are shown to clients.
+	Paths Paths
 	// Peer says who is at the other end of a local socket. Without it nobody
 	// is local.
 	Peer   func(*net.UnixConn) (local bool)
@@ -71,6 +80,7 @@ type Server struct {
 	origins map[string]bool
 	hosts   map[string]bool
 	doc     *openAPI
+	started time.Time
 	stop    chan struct{} // closed when streams must end
 	// touchFailed lets the first failure to record the use of a token be logged.
 	touchFailed sync.Once
@@ -117,6 +127,13 @@ func New(cfg Config) (*Server, error) {
 	if s.cfg.Now == nil {
 		s.cfg.Now = time.Now
 	}
+	if s.cfg.Providers == nil {
+		var err error
+		if s.cfg.Providers, err = provider.New(provider.Config{}); err != nil {
+			return nil, err
+		}
+	}
+	s.started = s.cfg.Now()
 	s.mux = s.routes()
 	var err error
 	if s.doc, err = document(s.table(), cfg.Version); err != nil {

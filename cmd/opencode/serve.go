@@ -93,6 +93,10 @@ func serve(ctx context.Context, o serveOptions, stdout, stderr io.Writer) (err e
 	if err != nil {
 		return err
 	}
+	user, err := readUser(ctx, logger)
+	if err != nil {
+		return err
+	}
 	var closers closers
 	defer func() { err = errors.Join(err, closers.close(logger)) }()
 
@@ -123,7 +127,7 @@ func serve(ctx context.Context, o serveOptions, stdout, stderr io.Writer) (err e
 	closers.add("listener", func(context.Context) error { return closeListener(l) })
 	s, err := assemble(ctx, assembly{
 		options: o, dirs: dirs, engine: pol.engine, db: db, recover: alone, tokens: tokens, logger: logger,
-		closers: &closers,
+		closers: &closers, user: user,
 	})
 	if err != nil {
 		return err
@@ -152,6 +156,7 @@ type assembly struct {
 	tokens  store.Tokens
 	logger  *slog.Logger
 	closers *closers
+	user    user
 }
 
 func assemble(ctx context.Context, a assembly) (*server.Server, error) {
@@ -189,6 +194,7 @@ func assemble(ctx context.Context, a assembly) (*server.Server, error) {
 	return server.New(server.Config{
 		Agent: ag, Gate: gate, Tokens: a.tokens, Policy: a.engine, Repositories: snapshots, Directories: a.dirs, Hosts: append(a.options.hosts, a.options.hostname),
 		Origins: a.options.origins, Version: version, Logger: a.logger,
+		Settings: a.user.settings, Providers: a.user.providers, Paths: a.user.paths,
 		Peer: func(c *net.UnixConn) bool {
 			p, err := peer.Check(c)
 			return err == nil && p.Local()
