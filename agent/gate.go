@@ -152,6 +152,9 @@ func (g *Gate) log(ctx context.Context, r store.DecisionRecord) {
 	case r.Effect != "allow":
 		level = slog.LevelInfo
 	}
+	if !g.cfg.Logger.Enabled(ctx, level) {
+		return
+	}
 	g.cfg.Logger.LogAttrs(ctx, level, "decision",
 		slog.String("id", r.ID), slog.String("kind", r.Kind), slog.String("subject", r.Subject),
 		slog.String("principal", r.PrincipalID), slog.String("session", r.SessionID), slog.String("effect", r.Effect),

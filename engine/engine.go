@@ -116,13 +116,35 @@ func (e *Engine) decide(ctx context.Context, snap *snapshot, in *policy.Input) (
 	if ctx == nil || in == nil {
 		return policy.Decision{Snapshot: snap.digest}, errNoInput
 	}
+	var room [keyRoom]byte
+	key, hasKey := appendKey(room[:0], in)
+	if hasKey {
+		if d, ok := snap.cache.decision(key); ok {
+			return d, nil
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, e.cfg.Timeout)
 	defer cancel()
 	d, err := snap.decide(ctx, in)
 	if err != nil {
 		return policy.Decision{Snapshot: snap.digest}, fmt.Errorf("policy %.12s: %w", snap.digest, err)
 	}
+	if hasKey {
+		snap.cache.keep(key, d)
+	}
 	return d, nil
+}
+
+// keyRoom is how long a key may be to be made without an allocation.
+const keyRoom = 1 << 10
+
+// Digest returns the digest of the policy in force, "" if there is none.
+func (e *Engine) Digest() string {
+	snap := e.snap.Load()
+	if snap == nil {
+		return ""
+	}
+	return snap.digest
 }
 
 // Info returns a description of the policy in force.
@@ -131,5 +153,7 @@ func (e *Engine) Info() policy.Info {
 	if snap == nil {
 		return policy.Info{}
 	}
-	return snap.info
+	info := snap.info
+	info.Cache = snap.cache.info()
+	return info
 }

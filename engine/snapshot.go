@@ -15,8 +15,10 @@ import (
 	"opencode/policy"
 )
 
-// snapshot is a policy ready to decide. It never changes.
+// snapshot is a policy ready to decide. It never changes, but for what it
+// remembers.
 type snapshot struct {
+	cache  *cache
 	digest string
 	info   policy.Info
 	at     map[string]string
@@ -37,6 +39,7 @@ func build(ctx context.Context, src *sources) (*snapshot, error) {
 		return nil, fmt.Errorf("policy data: %w", err)
 	}
 	s := &snapshot{
+		cache:   newCache(),
 		digest:  src.digest(),
 		at:      c.at,
 		txn:     txn,

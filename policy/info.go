@@ -11,4 +11,13 @@ type Info struct {
 	// Entrypoints are the queries that decide, by kind of input.
 	Entrypoints map[Kind]string `json:"entrypoints"`
 	Loaded      time.Time       `json:"loaded"`
+	Cache       CacheInfo       `json:"cache"`
+}
+
+// CacheInfo counts what the cache of decisions did since the policy was loaded.
+type CacheInfo struct {
+	Hits      uint64 `json:"hits"`
+	Misses    uint64 `json:"misses"`
+	Evictions uint64 `json:"evictions"`
+	Entries   int    `json:"entries"`
 }

@@ -46,7 +46,9 @@ type apiHealthBody struct {
 // published form has members of its own.
 type questionNotFoundError struct{ id string }
 
-func (e *questionNotFoundError) Error() string { return fmt.Sprintf("question %q: %v", e.id, errNotFound) }
+func (e *questionNotFoundError) Error() string {
+	return fmt.Sprintf("question %q: %v", e.id, errNotFound)
+}
 
 // Is makes it match [errNotFound].
 func (*questionNotFoundError) Is(target error) bool { return target == errNotFound }

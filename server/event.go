@@ -154,7 +154,7 @@ func (a *audience) filter(ctx context.Context, events []agent.Event) []agent.Eve
 
 func (a *audience) mayRead(ctx context.Context, e agent.Event) bool {
 	now := a.server.cfg.Now()
-	digest := a.server.cfg.Policy.Info().Digest
+	digest := a.server.cfg.Policy.Digest()
 	if v, ok := a.verdicts[e.Resource]; ok && v.policy == digest && now.Before(v.until) {
 		return v.shown
 	}

@@ -53,7 +53,7 @@ type operation struct {
 	OperationID string              `json:"operationId"`
 	Summary     string              `json:"summary"`
 	Parameters  []parameter         `json:"parameters,omitempty"`
-	RequestBody *docBody        `json:"docBody,omitempty"`
+	RequestBody *docBody            `json:"docBody,omitempty"`
 	Responses   map[string]response `json:"responses"`
 }
 

@@ -38,7 +38,7 @@ type Config struct {
 	Gate   *agent.Gate  // required
 	Tokens store.Tokens // required
 	// Policy describes the policy that the gate decides by. Required.
-	Policy interface{ Info() policy.Info }
+	Policy Policy
 	// Repositories tells what git knows of the projects; without it nothing is
 	// known.
 	Repositories Repositories
@@ -70,6 +70,12 @@ type Config struct {
 type Repositories interface {
 	Head(ctx context.Context, dir string) (git.Head, error)
 	Status(ctx context.Context, dir string) ([]git.FileStatus, error)
+}
+
+// Policy describes the policy in force. It is what package engine gives.
+type Policy interface {
+	Info() policy.Info
+	Digest() string
 }
 
 // Server answers HTTP requests.

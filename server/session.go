@@ -63,8 +63,8 @@ func (s *Server) listSessions(w http.ResponseWriter, r *http.Request) error {
 // createSessionBody is what a client may send. Its permission member can only
 // narrow: what a session may do is the policy's to say.
 type createSessionBody struct {
-	ParentID    string          `json:"parentID"`
-	Title       string          `json:"title"`
+	ParentID    string              `json:"parentID"`
+	Title       string              `json:"title"`
 	Agent       string              `json:"agent"`
 	Model       *agent.SessionModel `json:"model"`
 	Metadata    json.RawMessage     `json:"metadata"`

@@ -1,0 +1,223 @@
+package engine
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"opencode/policies"
+	"opencode/policy"
+)
+
+func cachedInput() *policy.Input {
+	route, origin, days := "/session", "https://a.example", 3
+	return &policy.Input{
+		Version: 1, Kind: policy.KindRequest, Time: policy.At(time.Unix(1795188300, 0)),
+		Principal: policy.Principal{
+			Kind: policy.PrincipalToken, ID: "tok_1", Name: "n", Permissions: []string{"read", "execute"},
+			ExpiresInDays: &days, Attributes: map[string]string{"team": "web", "a": "b"},
+		},
+		Request: &policy.Request{
+			Method: "GET", Path: "/session", Route: &route, Segments: []string{"session"}, Canonical: true,
+			Query: map[string][]string{"a": {"x", "y"}, "b": nil}, Host: "127.0.0.1", Origin: &origin,
+			Remote:    policy.Remote{IP: "127.0.0.1", Loopback: true},
+			Directory: &policy.Directory{Raw: "/p", Real: "/p", Inside: true},
+		},
+	}
+}
+
+func keyOf(t *testing.T, in *policy.Input) string {
+	t.Helper()
+	key, ok := appendKey(nil, in)
+	if !ok {
+		t.Fatal("a request has no key")
+	}
+	return string(key)
+}
+
+// TestKeyIsWhole changes every value of an input, one at a time, found by
+// reflection so that a new member cannot be forgotten. Each must change the
+// key, or leave the input without one.
+func TestKeyIsWhole(t *testing.T) {
+	t.Parallel()
+	base := keyOf(t, cachedInput())
+	changed := 0
+	var walk func(path string, get func(*policy.Input) reflect.Value)
+	try := func(path string, change func(*policy.Input)) {
+		in := cachedInput()
+		change(in)
+		changed++
+		if key, ok := appendKey(nil, in); ok && string(key) == base {
+			t.Errorf("%s is not in the key", path)
+		}
+	}
+	walk = func(path string, get func(*policy.Input) reflect.Value) {
+		v := get(cachedInput())
+		switch v.Kind() {
+		case reflect.Pointer:
+			if v.IsNil() {
+				try(path+" set", func(in *policy.Input) { get(in).Set(reflect.New(v.Type().Elem())) })
+				return
+			}
+			try(path+" nil", func(in *policy.Input) { get(in).SetZero() })
+			walk(path, func(in *policy.Input) reflect.Value { return get(in).Elem() })
+		case reflect.Struct:
+			for i := range v.NumField() {
+				walk(path+"."+v.Type().Field(i).Name, func(in *policy.Input) reflect.Value { return get(in).Field(i) })
+			}
+		case reflect.String:
+			try(path, func(in *policy.Input) { get(in).SetString(get(in).String() + "x") })
+		case reflect.Int, reflect.Int64:
+			try(path, func(in *policy.Input) { get(in).SetInt(get(in).Int() + 1<<40) })
+		case reflect.Bool:
+			try(path, func(in *policy.Input) { get(in).SetBool(!get(in).Bool()) })
+		case reflect.Slice:
+			try(path+" nil", func(in *policy.Input) { get(in).SetZero() })
+			try(path+" more", func(in *policy.Input) { get(in).Set(reflect.Append(get(in), reflect.Zero(v.Type().Elem()))) })
+			for i := range v.Len() {
+				walk(fmt.Sprintf("%s[%d]", path, i), func(in *policy.Input) reflect.Value { return get(in).Index(i) })
+			}
+		case reflect.Map:
+			for _, k := range v.MapKeys() {
+				try(path+" without "+k.String(), func(in *policy.Input) { get(in).SetMapIndex(k, reflect.Value{}) })
+				try(path+" other "+k.String(), func(in *policy.Input) {
+					old := get(in).MapIndex(k)
+					if old.Kind() == reflect.String {
+						get(in).SetMapIndex(k, reflect.ValueOf(old.String()+"x"))
+						return
+					}
+					get(in).SetMapIndex(k, reflect.Append(old, reflect.ValueOf("x")))
+				})
+			}
+			try(path+" more", func(in *policy.Input) {
+				get(in).SetMapIndex(reflect.ValueOf("more"), reflect.Zero(v.Type().Elem()))
+			})
+		default:
+			t.Fatalf("%s: a %s, which this test does not know", path, v.Kind())
+		}
+	}
+	walk("input", func(in *policy.Input) reflect.Value { return reflect.ValueOf(in).Elem() })
+	if changed < 40 {
+		t.Errorf("%d changes", changed)
+	}
+	if again := keyOf(t, cachedInput()); again != base {
+		t.Error("the key of one input differs from time to time")
+	}
+}
+
+// TestKeysDoNotRunTogether moves text from one member into the next.
+func TestKeysDoNotRunTogether(t *testing.T) {
+	t.Parallel()
+	seen := map[string]string{}
+	for name, change := range map[string]func(*policy.Input){
+		"a, b": func(in *policy.Input) { in.Request.Segments = []string{"a", "b"} },
+		"ab":   func(in *policy.Input) { in.Request.Segments = []string{"ab"} },
+		"a b with lengths": func(in *policy.Input) {
+			in.Request.Segments = []string{"a\x01\x00\x00\x00\x00\x00\x00\x00b"}
+		},
+		"query in attributes": func(in *policy.Input) {
+			in.Principal.Attributes["c"] = "d"
+			in.Request.Query = map[string][]string{}
+		},
+		"attributes in query": func(in *policy.Input) { in.Request.Query["c"] = []string{"d"} },
+		"id and name":         func(in *policy.Input) { in.Principal.ID, in.Principal.Name = "tok_1n", "" },
+	} {
+		in := cachedInput()
+		change(in)
+		key := keyOf(t, in)
+		if other, ok := seen[key]; ok {
+			t.Errorf("%q and %q have one key", name, other)
+		}
+		seen[key] = name
+	}
+}
+
+// TestCacheIsBounded fills a cache with far more than fits, and checks that
+// what is asked for again stays.
+func TestCacheIsBounded(t *testing.T) {
+	t.Parallel()
+	c := newCache()
+	key := func(i int) []byte { return fmt.Appendf(nil, "%0512d", i) }
+	hot := policy.Decision{Snapshot: "hot"}
+	c.keep(key(-1), hot)
+	for i := range 100_000 {
+		c.keep(key(i), policy.Decision{})
+		if i%1000 == 0 {
+			if d, ok := c.decision(key(-1)); !ok || d.Snapshot != "hot" {
+				t.Fatalf("after %d: %v %v", i, d, ok)
+			}
+		}
+	}
+	info := c.info()
+	if most := 2 * cacheShards * (shardBytes/(512+entryBytes) + 1); info.Entries > most || info.Evictions < 80_000 {
+		t.Errorf("%+v, want at most %d entries", info, most)
+	}
+	if info.Hits != 100 || info.Misses != 0 {
+		t.Errorf("%+v, want 100 hits", info)
+	}
+}
+
+// TestCachedDecisionIsTheDecision holds cached decisions against those of a
+// snapshot without a cache, over inputs that differ in one thing each.
+func TestCachedDecisionIsTheDecision(t *testing.T) {
+	t.Parallel()
+	e, err := New(t.Context(), Config{Default: policies.FS})
+	if err != nil {
+		t.Fatal(err)
+	}
+	snap := e.snap.Load()
+	for round := range 3 {
+		for _, method := range []string{"GET", "POST", "DELETE", "X"} {
+			for _, path := range []string{"/session", "/global/health", "/config", "/nope"} {
+				for _, permissions := range [][]string{nil, {}, {"read"}, {"read", "execute"}, {"read", "write", "execute"}} {
+					for _, expired := range []bool{false, true} {
+						in := cachedInput()
+						in.Request.Method, in.Request.Path, in.Request.Route = method, path, &path
+						in.Request.Segments = []string{path[1:]}
+						in.Principal.Permissions, in.Principal.Expired = permissions, expired
+						got, err := e.Decide(t.Context(), in)
+						want, wantErr := snap.decide(t.Context(), in)
+						if (err == nil) != (wantErr == nil) {
+							t.Fatalf("error %v, want %v", err, wantErr)
+						}
+						if diff := cmp.Diff(want, got); diff != "" {
+							t.Fatalf("round %d, %s %s %v (-uncached +cached)\n%s", round, method, path, permissions, diff)
+						}
+					}
+				}
+			}
+		}
+	}
+	if info := e.Info().Cache; info.Hits < 2*160 || info.Misses > 160 {
+		t.Errorf("%+v, want that all but the first round hits", info)
+	}
+}
+
+// TestNotCached checks what is decided each time: prompts, and errors.
+func TestNotCached(t *testing.T) {
+	t.Parallel()
+	e, err := New(t.Context(), Config{Default: policies.FS})
+	if err != nil {
+		t.Fatal(err)
+	}
+	prompt := policy.FromCall(time.Now(), policy.Principal{Kind: policy.PrincipalLocal}, policy.Call{Tool: "read", Root: "/p", Directory: "/p"})
+	for range 2 {
+		if _, err := e.Decide(t.Context(), prompt); err != nil {
+			t.Fatal(err)
+		}
+	}
+	long := cachedInput()
+	long.Request.Host = string(slices.Repeat([]byte("x"), keyBytes))
+	for range 2 {
+		if _, err := e.Decide(t.Context(), long); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if info := e.Info().Cache; info != (policy.CacheInfo{}) {
+		t.Errorf("%+v, want nothing", info)
+	}
+}
