@@ -161,7 +161,7 @@ func standIn(signedIn bool) provider.Provider {
 		ID: provider.Placeholder, Name: "No provider signed in: opencode auth login", Models: []provider.Model{m},
 	}
 	if signedIn {
-		p.Name = `No model chosen: name one as "model" in opencode.json`
+		p.Name = `No model: set "model" in opencode.json`
 	}
 	return p
 }
@@ -213,6 +213,28 @@ func (s *Server) getProviders(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	s.encode(w, r, http.StatusOK, b)
+	return nil
+}
+
+// authMethod is a way in which a client can have a provider signed in to.
+type authMethod struct {
+	Type  string `json:"type"`
+	Label string `json:"label"`
+}
+
+// listAuthMethods answers with one way for each provider: to ask the server,
+// which refuses and says where to sign in. Without it clients would ask for a
+// key, send it here, and not show that it was refused.
+func (s *Server) listAuthMethods(w http.ResponseWriter, r *http.Request) error {
+	all, err := s.cfg.Providers.Providers()
+	if err != nil {
+		return err
+	}
+	methods := make(map[string][]authMethod, len(all))
+	for _, p := range all {
+		methods[p.ID] = []authMethod{{Type: "oauth", Label: "opencode auth login, on the server's machine"}}
+	}
+	s.encode(w, r, http.StatusOK, methods)
 	return nil
 }
 

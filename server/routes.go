@@ -59,8 +59,8 @@ func (s *Server) table() []route {
 			id: "config.providers", summary: "List the connected providers and their models", result: configProvidersBody{},
 		}},
 		{get, "/provider", s.getProviders, op{id: "provider.list", summary: "List all providers, and which are connected", result: providersBody{}}},
-		{get, "/provider/auth", s.constant(map[string][]nothing{}), op{
-			id: "provider.auth", summary: "List the ways in which clients can sign in, which are none", result: map[string][]nothing{},
+		{get, "/provider/auth", s.listAuthMethods, op{
+			id: "provider.auth", summary: "List the ways in which clients can sign in", result: map[string][]authMethod{},
 		}},
 		{get, "/agent", s.listAgents, op{id: "app.agents", summary: "List the agents", result: []agentBody{}}},
 		{get, "/command", s.listCommands, op{id: "command.list", summary: "List the configured commands", result: []commandBody{}}},

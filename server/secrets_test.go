@@ -122,9 +122,7 @@ func TestNoSecretIsShown(t *testing.T) {
 		"` + s.at("unknown provider") + `": {"type": "api", "key": "` + s.at("key of an unknown provider") + `"}
 	}`
 	r := person{config: secretConfig(t, s, file), env: env, auth: auth}.rig(t)
-	for token, name := range map[string]string{r.full: "a token", r.read: "another token", r.write: "a third token"} {
-		s[token] = name
-	}
+	maps.Copy(s, secrets{r.full: "a token", r.read: "another token", r.write: "a third token"})
 	if len(s) < 60 {
 		t.Fatalf("only %d secrets", len(s))
 	}

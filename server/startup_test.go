@@ -393,6 +393,22 @@ func TestLog(t *testing.T) {
 	}
 }
 
+// TestSignInIsElsewhere checks that clients are not led to ask for a key.
+func TestSignInIsElsewhere(t *testing.T) {
+	t.Parallel()
+	r := person{config: configured}.rig(t)
+	var methods map[string][]struct{ Type, Label string }
+	r.do(http.MethodGet, "/provider/auth", r.read, "").into(t, &methods)
+	for _, id := range []string{"acme", "anthropic", "openai", "github-copilot"} {
+		if m := methods[id]; len(m) != 1 || m[0].Type != "oauth" || !strings.Contains(m[0].Label, "opencode auth login") {
+			t.Errorf("%s: %+v, want one way, which leads to the server", id, m)
+		}
+	}
+	if len(methods) != 226 {
+		t.Errorf("%d providers, want 226", len(methods))
+	}
+}
+
 // TestSettingsAreNotChangedHere asks for each change of settings and
 // credentials with every permission: all are refused, with where to do it.
 func TestSettingsAreNotChangedHere(t *testing.T) {

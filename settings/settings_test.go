@@ -131,12 +131,12 @@ func TestRead(t *testing.T) {
 		t.Errorf("two files: %v", err)
 	}
 	// What is no file is not waited for.
-	for name, make := range map[string]func(string) error{
+	for name, create := range map[string]func(string) error{
 		"a pipe":      func(path string) error { return syscall.Mkfifo(path, 0o600) },
 		"a directory": func(path string) error { return os.Mkdir(path, 0o700) },
 	} {
 		dir := t.TempDir()
-		if err := make(filepath.Join(dir, "opencode.json")); err != nil {
+		if err := create(filepath.Join(dir, "opencode.json")); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := settings.Read(dir); !errors.Is(err, settings.ErrInvalid) {
