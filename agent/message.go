@@ -65,8 +65,9 @@ type PromptInput struct {
 // maxParts bounds the parts of a message.
 const maxParts = 1000
 
-// Prompt puts a message into a session and returns the answer to it. Without a
-// provider the answer is an error that says how to sign in.
+// Prompt puts a message into a session, and returns it if no reply is wanted.
+// A reply needs a provider, and without one nothing is kept: the error says how
+// to sign in, and the client still has the text.
 func (a *Agent) Prompt(ctx context.Context, sessionID string, in PromptInput) (store.MessageParts, error) {
 	s, err := a.Session(ctx, sessionID)
 	if err != nil {
@@ -94,6 +95,9 @@ func (a *Agent) Prompt(ctx context.Context, sessionID string, in PromptInput) (s
 	if err != nil {
 		return store.MessageParts{}, err
 	}
+	if !in.NoReply {
+		return store.MessageParts{}, ErrNoProvider
+	}
 	if s, err = a.forget(ctx, s); err != nil {
 		return store.MessageParts{}, err
 	}
@@ -104,36 +108,7 @@ func (a *Agent) Prompt(ctx context.Context, sessionID string, in PromptInput) (s
 	for _, part := range parts {
 		a.publishPart(s, part)
 	}
-	if in.NoReply {
-		return a.cfg.Store.Message(ctx, s.ID, user.ID)
-	}
-	return a.unanswered(ctx, s, user)
-}
-
-// unanswered answers a message with the reason why no model does.
-func (a *Agent) unanswered(ctx context.Context, s store.Session, user userMessage) (store.MessageParts, error) {
-	root, _ := a.Root(s.Directory)
-	now := millis(a.cfg.Now())
-	m := assistantMessage{
-		ID: a.cfg.IDs.New("msg"), SessionID: s.ID, Role: "assistant", Time: messageTime{Created: now, Completed: now},
-		ParentID: user.ID, ModelID: user.Model.ModelID, ProviderID: user.Model.ProviderID, Mode: user.Agent, Agent: user.Agent,
-		Path: messagePath{Cwd: s.Directory, Root: root},
-		Error: &messageError{Name: "ProviderAuthError", Data: messageErrorData{
-			ProviderID: cmp.Or(user.Model.ProviderID, "none"), Message: ErrNoProvider.Error(),
-		}},
-	}
-	if err := a.put(ctx, []any{m}, nil); err != nil {
-		return store.MessageParts{}, err
-	}
-	a.publishStatus(s, "busy")
-	a.publish(s, "message.updated", map[string]any{"sessionID": s.ID, "info": m})
-	a.publish(s, "session.error", map[string]any{"sessionID": s.ID, "error": m.Error})
-	if _, err := a.UpdateSession(ctx, s.ID, func(*store.Session) {}); err != nil {
-		return store.MessageParts{}, err
-	}
-	a.publishStatus(s, "idle")
-	a.publish(s, "session.idle", map[string]any{"sessionID": s.ID})
-	return a.cfg.Store.Message(ctx, s.ID, m.ID)
+	return a.cfg.Store.Message(ctx, s.ID, user.ID)
 }
 
 // promptParts returns the parts of a message as they are kept. Members that a
