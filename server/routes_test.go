@@ -182,11 +182,10 @@ func TestNotOffered(t *testing.T) {
 	for _, c := range []route{
 		{http.MethodGet, "/config"},
 		{http.MethodGet, "/provider"},
-		{http.MethodGet, "/file/content?path=passwd"},
 		{http.MethodPost, "/pty"},
 		{http.MethodGet, "/pty/pty_1/connect"},
 		{http.MethodPut, "/auth/p"},
-		{http.MethodGet, "/api/fs/read/etc/passwd"},
+		{http.MethodGet, "/api/reference"},
 	} {
 		got := r.do(c.method, c.pattern, r.full, "")
 		if e := got.failure(t); got.status != http.StatusNotFound || !strings.Contains(e.Data.Message, "not offered") {

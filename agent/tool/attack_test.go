@@ -140,7 +140,14 @@ func FuzzRead(f *testing.F) {
 func FuzzSearch(f *testing.F) {
 	dir, tree := project(f, map[string]string{"x": ""})
 	for _, seed := range [][2]string{
-		{"a", "b\na\n"}, {"^a$", "a\r\na"}, {"", "x\n\ny"}, {`\bé`, "caf\xe9 é\n"}, {`(?i)A|b`, "ab\nBA"}, {`\z`, "a\nb"}, {`(?-m)^b`, "a\nb"}, {"[^a]", "a\nb\n"},
+		{"a", "b\na\n"},
+		{"^a$", "a\r\na"},
+		{"", "x\n\ny"},
+		{`\bé`, "caf\xe9 é\n"},
+		{`(?i)A|b`, "ab\nBA"},
+		{`\z`, "a\nb"},
+		{`(?-m)^b`, "a\nb"},
+		{"[^a]", "a\nb\n"},
 		{"x*", strings.Repeat("yx", 5000) + "\nx"},
 	} {
 		f.Add(seed[0], []byte(seed[1]))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"regexp/syntax"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -61,15 +62,7 @@ func compile(text string) (*pattern, error) {
 // hasTextEnds reports whether a pattern speaks of the beginning or the end of
 // the text, which of a block of lines are others than of a line.
 func hasTextEnds(re *syntax.Regexp) bool {
-	if re.Op == syntax.OpBeginText || re.Op == syntax.OpEndText {
-		return true
-	}
-	for _, sub := range re.Sub {
-		if hasTextEnds(sub) {
-			return true
-		}
-	}
-	return false
+	return re.Op == syntax.OpBeginText || re.Op == syntax.OpEndText || slices.ContainsFunc(re.Sub, hasTextEnds)
 }
 
 // lines returns the lines that match, at most so many, and whether a line was

@@ -117,11 +117,11 @@ func (h *handle) release() {
 	}
 }
 
-// stat looks at one name of the directory, and at a link itself.
-func (h *handle) stat(name string) (Kind, unix.Stat_t, error) {
+// kind looks at one name of the directory, and at a link itself.
+func (h *handle) kind(name string) (Kind, error) {
 	var st unix.Stat_t
 	_, err := retry(func() (int, error) { return 0, unix.Fstatat(h.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) })
-	return kindOfStat(&st), st, err
+	return kindOfStat(&st), err
 }
 
 func kindOfStat(st *unix.Stat_t) Kind {
@@ -150,7 +150,7 @@ func (h *handle) child(name string) (*handle, error) {
 	if err == nil {
 		return newHandle(fd), nil
 	}
-	if kind, _, statErr := h.stat(name); statErr == nil && kind != KindDirectory {
+	if kind, statErr := h.kind(name); statErr == nil && kind != KindDirectory {
 		if kind == KindLink {
 			return nil, ErrLink
 		}
@@ -162,7 +162,7 @@ func (h *handle) child(name string) (*handle, error) {
 // file opens a file in the directory, if it holds data. It looks before it
 // opens, since to open a device can have an effect, and again afterwards.
 func (h *handle) file(name, shown string) (*os.File, int64, error) {
-	switch kind, _, err := h.stat(name); {
+	switch kind, err := h.kind(name); {
 	case err != nil:
 		return nil, 0, err
 	case kind == KindLink:
