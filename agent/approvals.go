@@ -337,8 +337,10 @@ type prompt struct {
 	principal policy.Principal
 	tool      string
 	args      map[string]any
-	patterns  []string // what a question shows
+	patterns  []string // what a question shows; the programs of a command if nil
 	ref       PermissionRef
+	// asking, if not nil, is told why a person is asked before that happens.
+	asking func(ctx context.Context, reasons string) error
 	// attended reports whether the caller waits for the outcome.
 	attended bool
 }
@@ -346,9 +348,12 @@ type prompt struct {
 // pass takes a call through the gate. It returns the decision under whose
 // obligations the call may run, or an error and nothing may.
 func (a *Agent) pass(ctx context.Context, p prompt) (policy.Decision, error) {
-	d, leases, err := a.decide(ctx, p)
+	d, leases, in, err := a.decide(ctx, p)
 	if err != nil {
 		return policy.Decision{}, err
+	}
+	if p.patterns == nil {
+		p.patterns = patterns(in)
 	}
 	if d.Effect == policy.Ask && !covered(d, p.tool, leases) {
 		if err := a.ask(ctx, p, d); err != nil {
@@ -356,7 +361,7 @@ func (a *Agent) pass(ctx context.Context, p prompt) (policy.Decision, error) {
 		}
 		// The question may have stood for minutes: what was asked about must
 		// still be all that there is to ask about.
-		again, _, err := a.decide(ctx, p)
+		again, _, _, err := a.decide(ctx, p)
 		if err != nil {
 			return policy.Decision{}, err
 		}
@@ -372,19 +377,51 @@ func (a *Agent) pass(ctx context.Context, p prompt) (policy.Decision, error) {
 }
 
 // decide asks policy about a call. A denial is an error.
-func (a *Agent) decide(ctx context.Context, p prompt) (policy.Decision, []store.Approval, error) {
+func (a *Agent) decide(ctx context.Context, p prompt) (policy.Decision, []store.Approval, *policy.Input, error) {
 	facts, leases, err := a.facts(ctx, p.session, p.attended || a.events.attended(p.session.Directory))
 	if err != nil {
-		return policy.Decision{}, nil, err
+		return policy.Decision{}, nil, nil, err
 	}
 	in := policy.FromCall(a.cfg.Now(), p.principal, policy.Call{
 		Tool: p.tool, Args: p.args, Root: p.root, Directory: p.session.Directory, Session: facts,
 	})
 	d, err := a.cfg.Gate.Decide(ctx, in)
-	if err != nil {
-		return policy.Decision{}, nil, errors.Join(policy.ErrDenied, err)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		// Whoever wanted it has gone or aborted it before there was a decision.
+		return policy.Decision{}, nil, nil, context.Cause(ctx)
+	case err != nil:
+		return policy.Decision{}, nil, nil, errors.Join(policy.ErrDenied, err)
 	}
-	return d, leases, d.Err()
+	return d, leases, in, d.Err()
+}
+
+// patterns returns what a call is about, for a person: each program that a
+// command runs, or else the files.
+func patterns(in *policy.Input) []string {
+	list := []string{}
+	if c := in.Prompt.Command; c != nil {
+		for _, call := range c.Calls {
+			list = append(list, call.Text)
+		}
+		if text, ok := in.Prompt.Args["command"].(string); ok && len(list) == 0 {
+			list = append(list, text)
+		}
+		return list
+	}
+	for _, path := range in.Prompt.Paths {
+		list = append(list, cmp.Or(path.Relative, path.Raw))
+	}
+	return list
+}
+
+// reasons says why a person is asked.
+func reasons(d policy.Decision) string {
+	var list []string
+	for _, r := range d.Rules {
+		list = append(list, fmt.Sprintf("%s [%s]", r.Message, r.ID))
+	}
+	return "asked by policy: " + strings.Join(list, "; ")
 }
 
 // sameQuestion reports whether every rule of the second decision was part of
@@ -409,8 +446,11 @@ func (a *Agent) ask(ctx context.Context, p prompt, d policy.Decision) error {
 		session: p.session, decision: d, asked: a.cfg.Now(), answer: make(chan answer, 1),
 		permission: Permission{
 			ID: a.cfg.IDs.New("per"), SessionID: p.session.ID, Permission: p.tool,
-			Patterns: p.patterns, Always: terms.Always, Tool: &p.ref, Metadata: metadata(p, d),
+			Patterns: p.patterns, Always: terms.Always, Metadata: metadata(p, d),
 		},
+	}
+	if p.ref != (PermissionRef{}) {
+		q.permission.Tool = &p.ref
 	}
 	if q.permission.Always == nil {
 		q.permission.Always = []string{}
@@ -423,6 +463,11 @@ func (a *Agent) ask(ctx context.Context, p prompt, d policy.Decision) error {
 			return &RefusedError{Decision: d, Reply: string(unattended)}
 		}
 		return outcome(d, answer{reply: unattended})
+	}
+	if p.asking != nil {
+		if err := p.asking(ctx, reasons(d)); err != nil {
+			return err
+		}
 	}
 	timer := time.NewTimer(time.Duration(terms.TTLSeconds) * time.Second)
 	defer timer.Stop()
@@ -483,6 +528,7 @@ func metadata(p prompt, d policy.Decision) map[string]any {
 	}
 	// These come last: no argument can stand in their place.
 	m["rules"] = d.Rules
+	m["reason"] = reasons(d)
 	m["policy"] = d.Snapshot
 	m["ttl_seconds"] = d.Obligations.Ask.TTLSeconds
 	m["on_timeout"] = d.Obligations.Ask.OnTimeout

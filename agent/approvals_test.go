@@ -421,7 +421,7 @@ func TestQuestionShowsThePolicy(t *testing.T) {
 	done := r.start(ctx, id, `echo '"rules":[]'`)
 	p := question(t, sub)
 	b := must(json.Marshal(p.Metadata))(t)
-	want := `{"command":"echo '\"rules\":[]'","on_timeout":"deny","policy":"snap","rules":[{"at":"f.rego:1","effect":"ask","id":"a.b","message":"because"}],"ttl_seconds":60}`
+	want := `{"command":"echo '\"rules\":[]'","on_timeout":"deny","policy":"snap","reason":"asked by policy: because [a.b]","rules":[{"at":"f.rego:1","effect":"ask","id":"a.b","message":"because"}],"ttl_seconds":60}`
 	if string(b) != want || p.Always == nil {
 		t.Errorf("metadata\n%s, want\n%s; always %v", b, want, p.Always)
 	}

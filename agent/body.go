@@ -21,9 +21,39 @@ type SessionBody struct {
 	Tokens    Tokens          `json:"tokens"`
 	Title     string          `json:"title"`
 	Agent     string          `json:"agent,omitempty"`
+	Model     json.RawMessage `json:"model,omitempty"` // a SessionModel
 	Version   string          `json:"version"`
 	Metadata  json.RawMessage `json:"metadata,omitempty"`
 	Time      SessionTime     `json:"time"`
+	// Permission holds what narrows the session, a list of Restriction.
+	Permission json.RawMessage `json:"permission,omitempty"`
+	Revert     json.RawMessage `json:"revert,omitempty"` // a Reverted
+}
+
+// SessionModel is the model that a client has chosen for a session.
+type SessionModel struct {
+	ID         string `json:"id"`
+	ProviderID string `json:"providerID"`
+	Variant    string `json:"variant,omitempty"`
+}
+
+// sessionModel returns the model of a session, nil if it has none.
+func sessionModel(s store.Session) *SessionModel {
+	var m SessionModel
+	if len(s.Model) == 0 || json.Unmarshal(s.Model, &m) != nil {
+		return nil
+	}
+	return &m
+}
+
+// Reverted says up to where a session is undone: the message and all after it
+// are, with what they changed.
+type Reverted struct {
+	MessageID string `json:"messageID"`
+	PartID    string `json:"partID,omitempty"`
+	// Snapshot is the state before it was undone.
+	Snapshot string `json:"snapshot,omitempty"`
+	Diff     string `json:"diff,omitempty"`
 }
 
 // SessionTime holds the times of a session, in milliseconds.
@@ -52,6 +82,7 @@ func NewSessionBody(s store.Session) SessionBody {
 	b := SessionBody{
 		ID: s.ID, Slug: s.Slug, ProjectID: s.ProjectID, Directory: s.Directory, ParentID: s.ParentID,
 		Title: s.Title, Agent: s.Agent, Version: s.Version, Metadata: s.Metadata,
+		Model: s.Model, Permission: s.Restrictions, Revert: s.Revert,
 		Time: SessionTime{Created: s.Created.UnixMilli(), Updated: s.Updated.UnixMilli()},
 	}
 	if !s.Archived.IsZero() {
@@ -107,7 +138,8 @@ type messageError struct {
 }
 
 type messageErrorData struct {
-	Message string `json:"message"`
+	ProviderID string `json:"providerID,omitempty"`
+	Message    string `json:"message"`
 }
 
 type textPart struct {
@@ -117,6 +149,16 @@ type textPart struct {
 	Type      string `json:"type"`
 	Text      string `json:"text"`
 	Synthetic bool   `json:"synthetic,omitempty"`
+}
+
+// patchPart says which files a call has changed, and from what.
+type patchPart struct {
+	ID        string   `json:"id"`
+	SessionID string   `json:"sessionID"`
+	MessageID string   `json:"messageID"`
+	Type      string   `json:"type"`
+	Hash      string   `json:"hash"`  // the snapshot before
+	Files     []string `json:"files"` // absolute
 }
 
 type toolPart struct {
@@ -147,3 +189,9 @@ type toolTime struct {
 }
 
 func millis(t time.Time) int64 { return t.UnixMilli() }
+
+// Shapes returns a value of each type of message and of part that a session
+// holds, for documentation.
+func Shapes() (messages, parts []any) {
+	return []any{userMessage{}, assistantMessage{}}, []any{textPart{}, toolPart{}, patchPart{}}
+}

@@ -120,11 +120,43 @@ func (s *Subscription) Delivered() {
 	})
 }
 
+// Farewell returns a last event that says why a stream ends.
+func (s *Subscription) Farewell(reason string) Event {
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	s.hub.number++
+	return newEvent(s.hub.ids, s.hub.number, "server.dropped", map[string]string{"reason": reason})
+}
+
 // Reason says why the subscription has ended.
 func (s *Subscription) Reason() string {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
 	return s.reason
+}
+
+// Tell adds an event for this subscription alone, in order with the others.
+func (s *Subscription) Tell(kind string, properties any) {
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	if !s.ended {
+		s.hub.number++
+		s.put(newEvent(s.hub.ids, s.hub.number, kind, properties))
+	}
+}
+
+// put queues an event, or drops the subscription if too much waits. The caller
+// holds the lock.
+func (s *Subscription) put(e Event) {
+	if len(s.queue) >= backlogEvents || s.bytes+len(e.encoded) > backlogBytes {
+		s.queue, s.bytes = nil, 0
+		s.hub.drop(s, "the client reads too slowly")
+		return
+	}
+	s.queue = append(s.queue, e)
+	s.bytes += len(e.encoded)
+	s.last = e.number
+	s.wake()
 }
 
 // Close ends the subscription.
@@ -168,33 +200,34 @@ func (s *Subscription) wake() {
 	}
 }
 
-func (h *hub) publish(e Event) {
+// publish tells subscribers of an event. It gets its id below the lock, so that
+// ids ascend in the order in which everybody sees the events.
+func (h *hub) publish(about Event, kind string, properties any) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.number++
-	e.number = h.number
-	if e.ID == "" && h.ids != nil {
-		// Below the lock, so that ids ascend in the order of the events.
-		e.ID = h.ids.New("evt")
-	}
 	if len(h.subs) == 0 {
 		return
 	}
-	e.encoded = e.Encoded()
+	e := newEvent(h.ids, h.number, kind, properties)
+	e.Resource, e.Directory, e.Project = about.Resource, about.Directory, about.Project
 	for s := range h.subs {
-		if s.directory != "" && e.Directory != "" && s.directory != e.Directory {
-			continue
+		if s.directory == "" || e.Directory == "" || s.directory == e.Directory {
+			s.put(e)
 		}
-		if len(s.queue) >= backlogEvents || s.bytes+len(e.encoded) > backlogBytes {
-			s.queue, s.bytes = nil, 0
-			h.drop(s, "the client reads too slowly")
-			continue
-		}
-		s.queue = append(s.queue, e)
-		s.bytes += len(e.encoded)
-		s.last = e.number
-		s.wake()
 	}
+}
+
+// newEvent makes an event. What cannot be JSON is left out of it, which is a
+// mistake in this program.
+func newEvent(ids IDs, number uint64, kind string, properties any) Event {
+	e := Event{ID: ids.New("evt"), Type: kind, number: number}
+	var err error
+	if e.Properties, err = json.Marshal(properties); err != nil || properties == nil {
+		e.Properties = json.RawMessage("{}")
+	}
+	e.encoded = e.Encoded()
+	return e
 }
 
 // attended reports whether anybody is subscribed to a directory who holds the
@@ -260,15 +293,6 @@ func (a *Agent) Subscribe(p policy.Principal, directory string) *Subscription {
 // caused before it is answered. The wait is bounded.
 func (a *Agent) Settle(ctx context.Context, p policy.Principal) { a.events.settle(ctx, p.ID) }
 
-// NewEvent returns an event that is not published, for a stream's own use.
-func (a *Agent) NewEvent(kind string, properties any) Event {
-	b, err := json.Marshal(properties)
-	if err != nil || properties == nil {
-		b = []byte("{}")
-	}
-	return Event{ID: a.cfg.IDs.New("evt"), Type: kind, Properties: b}
-}
-
 // publish tells subscribers what happened in a session.
 func (a *Agent) publish(s store.Session, kind string, properties any) {
 	a.publishAbout("/session/"+s.ID, s.Directory, kind, properties)
@@ -276,13 +300,11 @@ func (a *Agent) publish(s store.Session, kind string, properties any) {
 
 // publishAbout tells subscribers what happened to a resource in a directory.
 func (a *Agent) publishAbout(resource, directory, kind string, properties any) {
-	e := a.NewEvent(kind, properties)
-	e.ID = "" // the hub gives it
-	e.Resource, e.Directory = resource, directory
+	about := Event{Resource: resource, Directory: directory}
 	if root, ok := a.Root(directory); ok {
-		e.Project = projectID(root)
+		about.Project = ProjectID(root)
 	}
-	a.events.publish(e)
+	a.events.publish(about, kind, properties)
 }
 
 func (a *Agent) publishSession(kind string, s store.Session) {

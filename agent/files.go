@@ -59,19 +59,6 @@ type FileQuery struct {
 	Limit              int // required
 }
 
-// Location is a directory and the project that it is in.
-type Location struct{ Directory, ProjectID, Project string }
-
-// Location returns where a directory is; empty means the first project.
-func (a *Agent) Location(dir string) (Location, error) {
-	dir = cmp.Or(dir, a.cfg.Directories[0])
-	root, ok := a.Root(dir)
-	if !ok {
-		return Location{}, fmt.Errorf("directory %q: %w: is in no project of this server", dir, ErrInvalid)
-	}
-	return Location{Directory: dir, ProjectID: projectID(root), Project: root}, nil
-}
-
 // look is somebody's look at files. It cannot wait for a person: what policy
 // would ask about is refused.
 type look struct {
@@ -83,11 +70,12 @@ type look struct {
 // look begins a look at files. The directory is a real path in a project; empty
 // means the first project.
 func (a *Agent) look(p policy.Principal, dir string) (*look, error) {
-	at, err := a.Location(dir)
-	if err != nil {
-		return nil, err
+	dir = cmp.Or(dir, a.cfg.Directories[0])
+	root, ok := a.Root(dir)
+	if !ok {
+		return nil, fmt.Errorf("directory %q: %w: is in no project of this server", dir, ErrInvalid)
 	}
-	return &look{agent: a, principal: p, root: at.Project, dir: at.Directory}, nil
+	return &look{agent: a, principal: p, root: root, dir: dir}, nil
 }
 
 func (l *look) input(name string, args map[string]any) *policy.Input {

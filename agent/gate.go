@@ -72,6 +72,15 @@ func (g *Gate) Counts() map[policy.Kind]Counts {
 	return list
 }
 
+// Decisions returns the records of decisions, newest first, with those that
+// were made before the call.
+func (a *Agent) Decisions(ctx context.Context, f store.DecisionFilter) ([]store.DecisionRecord, error) {
+	if err := a.cfg.Gate.cfg.Recorder.Flush(ctx); err != nil {
+		return nil, err
+	}
+	return a.cfg.Store.Decisions(ctx, f)
+}
+
 func (g *Gate) count(in *policy.Input, d policy.Decision, err error) {
 	kind, outcome := countRequests, countDeny
 	if in.Kind == policy.KindPrompt {

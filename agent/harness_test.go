@@ -104,6 +104,8 @@ type options struct {
 	db      *sqlite.Store
 	dir     string
 	recover bool
+	// snapshots are none unless they are given.
+	snapshots agent.Snapshots
 }
 
 // logBuffer holds what was logged.
@@ -180,6 +182,7 @@ func newRig(t *testing.T, o options) *rig {
 	gate := must(agent.NewGate(agent.GateConfig{Decider: decider, Recorder: recorder, IDs: r.ids, Logger: logger}))(t)
 	r.agent = must(agent.New(t.Context(), agent.Config{
 		Store: r.store, Gate: gate, Bash: r.bash, IDs: r.ids, Directories: []string{r.dir}, Version: "test", Recover: o.recover, Logger: logger,
+		Snapshots: o.snapshots,
 	}))(t)
 	t.Cleanup(func() { _ = r.agent.Close(context.Background()) })
 	return r

@@ -25,7 +25,7 @@ import (
 func TestHubKeepsTheOrder(t *testing.T) {
 	t.Parallel()
 	const publishers, each, subscribers = 4, 200, 5 // fewer events than may wait
-	h := newHub(nil)
+	h := newHub(store.NewIDs(nil, nil))
 	subs := make([]*Subscription, subscribers)
 	for i := range subs {
 		subs[i] = h.subscribe(localPerson(), "")
@@ -34,7 +34,7 @@ func TestHubKeepsTheOrder(t *testing.T) {
 	for p := range publishers {
 		group.Go(func() {
 			for i := range each {
-				h.publish(Event{Type: strconv.Itoa(p), ID: strconv.Itoa(i), Directory: "/p"})
+				h.publish(Event{Directory: "/p"}, strconv.Itoa(p), i)
 			}
 		})
 	}
@@ -58,11 +58,13 @@ func TestHubKeepsTheOrder(t *testing.T) {
 		next := map[string]int{}
 		var all []string
 		events, _ := s.Take()
+		last := ""
 		for _, e := range events {
-			if e.ID != strconv.Itoa(next[e.Type]) {
-				t.Fatalf("subscriber %d: event %s of publisher %s, want %d", n, e.ID, e.Type, next[e.Type])
+			if string(e.Properties) != strconv.Itoa(next[e.Type]) || e.ID <= last {
+				t.Fatalf("subscriber %d: event %s of publisher %s, want %d; id %s after %s", n, e.Properties, e.Type, next[e.Type], e.ID, last)
 			}
 			next[e.Type]++
+			last = e.ID
 			all = append(all, e.Type+"/"+e.ID)
 		}
 		if len(all) != publishers*each {
@@ -80,11 +82,11 @@ func TestHubKeepsTheOrder(t *testing.T) {
 // amount, learns why it ended, and disturbs nobody.
 func TestHubDropsWhoDoesNotRead(t *testing.T) {
 	t.Parallel()
-	h := newHub(nil)
+	h := newHub(store.NewIDs(nil, nil))
 	slow, quick := h.subscribe(localPerson(), ""), h.subscribe(localPerson(), "")
 	for i := range backlogEvents + 10 {
-		h.publish(Event{ID: strconv.Itoa(i)})
-		if events, ok := quick.Take(); !ok || len(events) != 1 || events[0].ID != strconv.Itoa(i) {
+		h.publish(Event{}, "e", i)
+		if events, ok := quick.Take(); !ok || len(events) != 1 || string(events[0].Properties) != strconv.Itoa(i) {
 			t.Fatalf("events %v, want %d", events, i)
 		}
 		if dropped := slow.Reason() != ""; dropped != (i >= backlogEvents) {
@@ -95,10 +97,10 @@ func TestHubDropsWhoDoesNotRead(t *testing.T) {
 		t.Errorf("%d events, reasons %q and %q", len(events), slow.Reason(), quick.Reason())
 	}
 	big := h.subscribe(localPerson(), "")
-	text := json.RawMessage(`"` + strings.Repeat("x", backlogBytes/10) + `"`)
+	text := strings.Repeat("x", backlogBytes/10)
 	count := 0
 	for ; big.Reason() == ""; count++ {
-		h.publish(Event{Properties: text})
+		h.publish(Event{}, "e", text)
 		quick.Take()
 	}
 	if count != 10 {
@@ -107,7 +109,7 @@ func TestHubDropsWhoDoesNotRead(t *testing.T) {
 	slow.Close() // again
 	quick.Close()
 	quick.Close()
-	h.publish(Event{}) // to nobody
+	h.publish(Event{}, "e", nil) // to nobody
 	if quick.Reason() != "closed" || h.attended("") {
 		t.Errorf("reason %q, attended %v", quick.Reason(), h.attended(""))
 	}
@@ -115,7 +117,7 @@ func TestHubDropsWhoDoesNotRead(t *testing.T) {
 
 func TestHubKnowsWhoListens(t *testing.T) {
 	t.Parallel()
-	h := newHub(nil)
+	h := newHub(store.NewIDs(nil, nil))
 	if h.attended("/p") {
 		t.Error("attended by nobody")
 	}
@@ -123,9 +125,9 @@ func TestHubKnowsWhoListens(t *testing.T) {
 	if !h.attended("/p") || h.attended("/p/sub") || h.attended("/") || h.attended("") {
 		t.Error("one in /p attends another directory")
 	}
-	h.publish(Event{ID: "1", Directory: "/q"})
-	h.publish(Event{ID: "2", Directory: "/p"})
-	if events, _ := one.Take(); len(events) != 1 || events[0].ID != "2" {
+	h.publish(Event{Directory: "/q"}, "1", nil)
+	h.publish(Event{Directory: "/p"}, "2", nil)
+	if events, _ := one.Take(); len(events) != 1 || events[0].Type != "2" {
 		t.Errorf("events %v, want the second", events)
 	}
 	one.Close()
@@ -320,7 +322,7 @@ func TestUnattendedThatCannotBeRecorded(t *testing.T) {
 	t.Parallel()
 	a := &Agent{
 		cfg:    Config{Store: forgetful{}, IDs: store.NewIDs(nil, nil), Logger: slog.New(slog.DiscardHandler), Now: time.Now},
-		events: newHub(nil), asks: newQuestions(),
+		events: newHub(store.NewIDs(nil, nil)), asks: newQuestions(),
 	}
 	err := a.ask(t.Context(), prompt{session: store.Session{ID: "ses_1"}}, policy.Decision{
 		Effect: policy.Ask, Obligations: policy.Obligations{Ask: &policy.AskTerms{TTLSeconds: 1, OnTimeout: policy.Allow}},
@@ -377,7 +379,7 @@ func TestArgumentsDoNotHideThePolicy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `{"command":"x","on_timeout":"deny","policy":"snap","rules":[{"id":"a","effect":"deny","message":""}],"ttl_seconds":9}`
+	want := `{"command":"x","on_timeout":"deny","policy":"snap","reason":"asked by policy:  [a]","rules":[{"id":"a","effect":"deny","message":""}],"ttl_seconds":9}`
 	if string(b) != want || args["rules"] != "none" {
 		t.Errorf("metadata %s, want %s; the arguments are %v", b, want, args)
 	}

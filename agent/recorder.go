@@ -3,7 +3,9 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -11,17 +13,27 @@ import (
 )
 
 // Recorder writes decisions to the store, in batches where they need not be
-// written at once.
+// written at once. Of decisions that let a request pass and are equal but for
+// their time, a batch holds one record that says how many they are: a client
+// that asks the same all day must not push everything else out of the record.
 type Recorder struct {
 	store  store.Decisions
 	logger *slog.Logger
-	queue  chan store.DecisionRecord
+	wake   chan struct{} // asks for a batch to be written
 	stop   chan struct{}
 	done   chan struct{}
 
-	mu     sync.RWMutex // held for reading while a record enters the queue
-	closed bool
+	writing sync.Mutex // held while a batch is written, so that they stay in order
+
+	mu      sync.Mutex
+	room    *sync.Cond // told when the batch was taken
+	pending []store.DecisionRecord
+	equal   map[recordKey]int // where in pending
+	closed  bool
 }
+
+// recordKey is what equal decisions have in common.
+type recordKey struct{ kind, principal, session, subject, rules, snapshot string }
 
 const (
 	recordQueue = 4096
@@ -36,9 +48,10 @@ func NewRecorder(s store.Decisions, logger *slog.Logger) *Recorder {
 		logger = slog.New(slog.DiscardHandler)
 	}
 	r := &Recorder{
-		store: s, logger: logger,
-		queue: make(chan store.DecisionRecord, recordQueue), stop: make(chan struct{}), done: make(chan struct{}),
+		store: s, logger: logger, equal: map[recordKey]int{},
+		wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
 	}
+	r.room = sync.NewCond(&r.mu)
 	go r.run()
 	return r
 }
@@ -46,13 +59,44 @@ func NewRecorder(s store.Decisions, logger *slog.Logger) *Recorder {
 // Put records a decision soon. When many wait it waits itself: slowing down is
 // better than losing a record.
 func (r *Recorder) Put(d store.DecisionRecord) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	if r.closed {
-		r.logger.Error("decision not recorded: the recorder is closed", slog.String("id", d.ID))
-		return
+	key, isRequest := keyOf(d)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	d.Count = max(d.Count, 1)
+	for {
+		if r.closed {
+			r.logger.Error("decision not recorded: the recorder is closed", slog.String("id", d.ID))
+			return
+		}
+		if i, ok := r.equal[key]; ok && isRequest {
+			d.Count += r.pending[i].Count
+			r.pending[i] = d
+			return
+		}
+		if len(r.pending) < recordQueue {
+			break
+		}
+		r.room.Wait()
 	}
-	r.queue <- d
+	if isRequest {
+		r.equal[key] = len(r.pending)
+	}
+	r.pending = append(r.pending, d)
+	if len(r.pending) >= recordBatch {
+		select {
+		case r.wake <- struct{}{}:
+		default: // it is awake
+		}
+	}
+}
+
+// keyOf returns what a decision has in common with equal ones, and whether it
+// may be counted with them: only what let a request pass.
+func keyOf(d store.DecisionRecord) (recordKey, bool) {
+	if d.Kind != "request" || d.Effect != "allow" || d.Error != "" {
+		return recordKey{}, false
+	}
+	return recordKey{d.Kind, d.PrincipalID, d.SessionID, d.Subject, strings.Join(d.Rules, " "), d.Snapshot}, true
 }
 
 // PutNow records a decision before it returns.
@@ -60,15 +104,38 @@ func (r *Recorder) PutNow(ctx context.Context, d store.DecisionRecord) error {
 	// Whoever is refused may be gone already; the record is made all the same.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordLimit)
 	defer cancel()
+	d.Count = max(d.Count, 1)
 	return r.store.PutDecisions(ctx, []store.DecisionRecord{d})
+}
+
+// Flush writes what waits before it returns.
+func (r *Recorder) Flush(ctx context.Context) error {
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	r.mu.Lock()
+	batch := r.pending
+	r.pending = nil
+	clear(r.equal)
+	r.room.Broadcast()
+	r.mu.Unlock()
+	if len(batch) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordLimit)
+	defer cancel()
+	if err := r.store.PutDecisions(ctx, batch); err != nil {
+		return fmt.Errorf("%d decisions are not recorded: %w", len(batch), err)
+	}
+	return nil
 }
 
 // Close writes what waits and stops the recorder.
 func (r *Recorder) Close(ctx context.Context) error {
 	r.mu.Lock()
 	if !r.closed {
-		// Nothing enters the queue from here on, so that what is in it is all.
+		// Nothing is added from here on, so that what waits is all.
 		r.closed = true
+		r.room.Broadcast()
 		close(r.stop)
 	}
 	r.mu.Unlock()
@@ -84,38 +151,15 @@ func (r *Recorder) run() {
 	defer close(r.done)
 	tick := time.NewTicker(recordEvery)
 	defer tick.Stop()
-	batch := make([]store.DecisionRecord, 0, recordBatch)
-	flush := func() {
-		if len(batch) == 0 {
-			return
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), recordLimit)
-		defer cancel()
-		if err := r.store.PutDecisions(ctx, batch); err != nil {
-			r.logger.Error("decisions not recorded", slog.Int("count", len(batch)), slog.Any("error", err))
-		}
-		batch = batch[:0]
-	}
-	for {
+	for stopped := false; !stopped; {
 		select {
-		case d := <-r.queue:
-			if batch = append(batch, d); len(batch) == recordBatch {
-				flush()
-			}
+		case <-r.wake:
 		case <-tick.C:
-			flush()
 		case <-r.stop:
-			for {
-				select {
-				case d := <-r.queue:
-					if batch = append(batch, d); len(batch) == recordBatch {
-						flush()
-					}
-				default:
-					flush()
-					return
-				}
-			}
+			stopped = true
+		}
+		if err := r.Flush(context.Background()); err != nil {
+			r.logger.Error("decisions", slog.Any("error", err))
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -35,9 +36,6 @@ func (a *Agent) Shell(ctx context.Context, p policy.Principal, sessionID string,
 	if err := checkCommand(in.Command); err != nil {
 		return store.MessageParts{}, err
 	}
-	if in.MessageID != "" && !store.ValidID("msg", in.MessageID) {
-		return store.MessageParts{}, fmt.Errorf("messageID %q: %w: want msg_ and letters or digits", in.MessageID, ErrInvalid)
-	}
 	s, err := a.Session(ctx, sessionID)
 	if err != nil {
 		return store.MessageParts{}, err
@@ -51,14 +49,11 @@ func (a *Agent) Shell(ctx context.Context, p policy.Principal, sessionID string,
 		return store.MessageParts{}, err
 	}
 	defer end()
-	if in.MessageID != "" {
-		// A message that is there stays as it is.
-		switch _, err := a.cfg.Store.Message(ctx, s.ID, in.MessageID); {
-		case err == nil:
-			return store.MessageParts{}, fmt.Errorf("message %q: %w", in.MessageID, store.ErrExist)
-		case !errors.Is(err, store.ErrNotExist):
-			return store.MessageParts{}, err
-		}
+	if err := a.checkMessageID(ctx, s, in.MessageID); err != nil {
+		return store.MessageParts{}, err
+	}
+	if s, err = a.forget(ctx, s); err != nil {
+		return store.MessageParts{}, err
 	}
 	c, err := a.openCall(ctx, s, root, in)
 	if err != nil {
@@ -102,6 +97,7 @@ type call struct {
 	root    string
 	message assistantMessage
 	part    toolPart
+	patch   *patchPart // what it changed, nil for nothing
 	command string
 }
 
@@ -140,12 +136,26 @@ func (a *Agent) openCall(ctx context.Context, s store.Session, root string, in S
 func (a *Agent) runShell(ctx context.Context, p policy.Principal, c *call) (tool.Result, error) {
 	d, err := a.pass(ctx, prompt{
 		session: c.session, root: c.root, principal: p, tool: c.part.Tool, args: c.part.State.Input,
-		patterns: []string{c.command}, ref: PermissionRef{MessageID: c.message.ID, CallID: c.part.CallID}, attended: true,
+		ref: PermissionRef{MessageID: c.message.ID, CallID: c.part.CallID}, attended: true,
+		// The question itself shows no reason in every client, so that the call
+		// does for as long as it waits.
+		asking: func(ctx context.Context, reasons string) error {
+			shown := c.part
+			shown.State.Metadata = map[string]any{"output": reasons, "description": ""}
+			// A client that has just come reads the part instead of the event.
+			if err := a.put(ctx, nil, []any{shown}); err != nil {
+				return err
+			}
+			a.publishPart(c.session, shown)
+			return nil
+		},
 	})
 	if err != nil {
 		return tool.Result{}, err
 	}
 	c.part.State.Metadata = map[string]any{"policy": map[string]any{"effect": d.Effect, "rules": d.Rules, "snapshot": d.Snapshot}}
+	before := a.snapshot(ctx, c.root)
+	defer func() { a.keepChange(ctx, c, before) }()
 	r, err := a.cfg.Bash.Run(ctx, tool.BashCall{ID: c.part.CallID, Command: c.command, Directory: c.session.Directory},
 		tool.Limits{
 			Timeout:   time.Duration(d.Obligations.TimeoutSeconds) * time.Second,
@@ -164,6 +174,23 @@ func (a *Agent) runShell(ctx context.Context, p policy.Principal, c *call) (tool
 		}
 	}
 	return r, err
+}
+
+// keepChange notes what a call has changed, so that it can be undone.
+func (a *Agent) keepChange(ctx context.Context, c *call, before string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordLimit)
+	defer cancel()
+	change := a.changed(ctx, c.root, before)
+	if change == nil {
+		return
+	}
+	c.part.State.Metadata["snapshot"] = snapshotMeta{Before: change.before, After: change.after, Files: change.files}
+	c.patch = &patchPart{
+		ID: a.cfg.IDs.New("prt"), SessionID: c.session.ID, MessageID: c.message.ID, Type: "patch", Hash: change.before,
+	}
+	for _, file := range change.files {
+		c.patch.Files = append(c.patch.Files, filepath.Join(c.root, filepath.FromSlash(file)))
+	}
 }
 
 // runError is an error of a tool, which clients may read.
@@ -208,6 +235,8 @@ func (a *Agent) closeCall(ctx context.Context, c *call, r tool.Result, runErr er
 	case runErr != nil:
 		state.Status, state.Error = "error", shownText(runErr)
 		state.Metadata["refusal"] = refusal(runErr)
+		// Clients show the error of a call only beside its output.
+		state.Metadata["output"], state.Metadata["description"] = "", ""
 	default:
 		output := r.Output + note(r)
 		state.Status, state.Output, state.Title = "completed", &output, new(string)
@@ -218,8 +247,14 @@ func (a *Agent) closeCall(ctx context.Context, c *call, r tool.Result, runErr er
 	if aborted {
 		c.message.Error = &messageError{Name: "MessageAbortedError", Data: messageErrorData{Message: "aborted"}}
 	}
-	putErr := a.put(ctx, []any{c.message}, []any{c.part})
-	a.publishPart(c.session, c.part)
+	parts := []any{c.part}
+	if c.patch != nil {
+		parts = append(parts, *c.patch)
+	}
+	putErr := a.put(ctx, []any{c.message}, parts)
+	for _, part := range parts {
+		a.publishPart(c.session, part)
+	}
 	a.publish(c.session, "message.updated", map[string]any{"sessionID": c.session.ID, "info": c.message})
 	if _, err := a.UpdateSession(ctx, c.session.ID, func(*store.Session) {}); err != nil {
 		putErr = errors.Join(putErr, err)
@@ -315,7 +350,13 @@ func (c *call) messageParts() store.MessageParts {
 	if err != nil || err2 != nil {
 		return store.MessageParts{}
 	}
-	return store.MessageParts{Message: message, Parts: []store.Part{part}}
+	m := store.MessageParts{Message: message, Parts: []store.Part{part}}
+	if c.patch != nil {
+		if row, err := partRow(*c.patch); err == nil {
+			m.Parts = append(m.Parts, row)
+		}
+	}
+	return m
 }
 
 func (a *Agent) publishPart(s store.Session, part any) {

@@ -153,7 +153,7 @@ func pathTerm(p *fspath.Path) *ast.Term {
 }
 
 func sessionTerm(s *policy.Session) *ast.Term {
-	o := newObject(7)
+	o := newObject(8)
 	o.str("id", s.ID)
 	o.optional("parent", s.Parent)
 	o.num("depth", int64(s.Depth))
@@ -164,6 +164,13 @@ func sessionTerm(s *policy.Session) *ast.Term {
 		o := newObject(2)
 		o.str("tool", a.Tool)
 		o.str("pattern", a.Pattern)
+		return o.term()
+	}))
+	o.add("restrictions", listTerm(s.Restrictions, func(r *policy.Restriction) *ast.Term {
+		o := newObject(3)
+		o.str("permission", r.Permission)
+		o.str("pattern", r.Pattern)
+		o.str("action", r.Action)
 		return o.term()
 	}))
 	return o.term()

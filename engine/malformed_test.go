@@ -70,6 +70,7 @@ func testPrompt(tool string, paths ...any) object {
 		"session": object{
 			"id": "ses_1", "parent": nil, "depth": 0, "agent": "build", "directory": "/p", "interactive": true,
 			"approvals": []any{object{"tool": "bash", "pattern": "ls *"}},
+			"restrictions": []any{object{"permission": "write", "pattern": "x", "action": "deny"}},
 		},
 	}
 }

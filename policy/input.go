@@ -157,6 +157,16 @@ type Session struct {
 	Directory   string     `json:"directory"`
 	Interactive bool       `json:"interactive"`
 	Approvals   []Approval `json:"approvals"`
+	// Restrictions are what the session must not do, or must ask about,
+	// beyond what policy says.
+	Restrictions []Restriction `json:"restrictions"`
+}
+
+// Restriction narrows what a session may do.
+type Restriction struct {
+	Permission string `json:"permission"` // a tool, or * for all
+	Pattern    string `json:"pattern"`    // a glob over what the call is about
+	Action     string `json:"action"`     // deny or ask
 }
 
 // Approval is a standing answer of "always".

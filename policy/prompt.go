@@ -40,6 +40,7 @@ var toolPaths = map[string][]struct {
 	"multiedit": {{"filePath", fspath.Write}},
 	"delete":    {{"filePath", fspath.Write}},
 	"move":      {{"from", fspath.Write}, {"to", fspath.Write}},
+	"revert":    {{"files", fspath.Write}},
 }
 
 // defaultsToDirectory are the tools that work on the whole directory when they
@@ -67,6 +68,13 @@ func FromCall(now time.Time, p Principal, c Call) *Input {
 			continue
 		}
 		named = true
+		if list, ok := v.([]any); ok && c.Tool == "revert" {
+			for _, v := range list {
+				raw, _ := v.(string) // resolves to a problem, which is denied
+				resolve(c.Directory, raw, tp.access)
+			}
+			continue
+		}
 		raw, ok := v.(string)
 		if !ok {
 			raw = "" // resolves to a problem, which is denied
@@ -107,11 +115,16 @@ func FromCall(now time.Time, p Principal, c Call) *Input {
 }
 
 func (s *Session) normal() *Session {
-	if s == nil || s.Approvals != nil {
+	if s == nil || s.Approvals != nil && s.Restrictions != nil {
 		return s
 	}
 	out := *s
-	out.Approvals = []Approval{}
+	if out.Approvals == nil {
+		out.Approvals = []Approval{}
+	}
+	if out.Restrictions == nil {
+		out.Restrictions = []Restriction{}
+	}
 	return &out
 }
 

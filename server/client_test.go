@@ -8,11 +8,13 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
 	"opencode/agent"
+	"opencode/server"
 )
 
 // reply is what a request was answered with.
@@ -101,14 +103,30 @@ func (r *rig) request(ctx context.Context, method, target, token, body string) *
 	return req
 }
 
-// send sends a request over the port.
+// send sends a request over the port. Whatever is answered must be documented.
 func (r *rig) send(req *http.Request) reply {
 	res, err := r.client.Do(req)
 	if err != nil {
 		return reply{err: err}
 	}
 	b, err := io.ReadAll(res.Body)
-	return reply{res.StatusCode, res.Header, string(b), errors.Join(err, res.Body.Close())}
+	p := reply{res.StatusCode, res.Header, string(b), errors.Join(err, res.Body.Close())}
+	if err := r.doc.check(r, req.Method, req.URL.RequestURI(), p); err != nil {
+		r.t.Error(err)
+	}
+	return p
+}
+
+// direct answers a request of the local user without a port.
+func (r *rig) direct(method, target, body string) reply {
+	r.t.Helper()
+	req := httptest.NewRequestWithContext(r.t.Context(), method, "http://127.0.0.1"+target, strings.NewReader(body))
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	w := httptest.NewRecorder()
+	r.server.ServeHTTP(w, server.WithLocal(req))
+	return reply{w.Code, w.Header(), w.Body.String(), nil}
 }
 
 // do sends a request over the port.

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/go-chi/chi/v5"
+
 	"opencode/agent"
 	"opencode/policy"
 	"opencode/store"
@@ -47,6 +49,8 @@ var statuses = []struct {
 	{errTooLarge, "PayloadTooLargeError", http.StatusRequestEntityTooLarge},
 	{agent.ErrInvalid, "BadRequest", http.StatusBadRequest},
 	{agent.ErrBusy, "SessionBusyError", http.StatusConflict},
+	{agent.ErrNoProvider, "ProviderAuthError", http.StatusBadRequest},
+	{agent.ErrNoUndo, "RevertError", http.StatusConflict},
 	{agent.ErrStopped, "ServiceUnavailableError", http.StatusServiceUnavailable},
 	{agent.ErrAborted, "MessageAbortedError", http.StatusConflict},
 	{store.ErrNotExist, "NotFoundError", http.StatusNotFound},
@@ -69,6 +73,11 @@ func (*methodError) Is(target error) bool { return target == errMethod }
 type errorBody struct {
 	Name string    `json:"name"`
 	Data errorData `json:"data"`
+	// Some errors are published in another form, whose members stand beside
+	// those of every error.
+	Tag       string `json:"_tag,omitempty"`
+	RequestID string `json:"requestID,omitempty"`
+	Message   string `json:"message,omitempty"`
 }
 
 type errorData struct {
@@ -79,6 +88,8 @@ type errorData struct {
 	Needs []string      `json:"needs,omitempty"`
 	// Outcome says how a question ended that was not answered with yes.
 	Outcome string `json:"outcome,omitempty"`
+	// ProviderID names the provider that is not signed in.
+	ProviderID string `json:"providerID,omitempty"`
 	// Policy is the digest of the policy that decided.
 	Policy string `json:"policy,omitempty"`
 }
@@ -100,11 +111,16 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.As(err, &refused):
 		body.Data.Rules, body.Data.Outcome, body.Data.Policy = refused.Decision.Rules, refused.Reply, refused.Decision.Snapshot
 		body.Data.Message = refused.Error()
+	case errors.Is(err, agent.ErrNoProvider):
+		body.Data.ProviderID = "none"
 	case errors.Is(err, agent.ErrSandbox):
 		body.Data.Message = agent.ErrSandbox.Error()
 	case status == http.StatusForbidden && errors.Is(err, policy.ErrDenied):
 		// The policy gave no decision; why is for the log.
 		body.Data.Message = "denied: the policy could not decide; the server's log says more"
+	}
+	if missing, ok := errors.AsType[*questionNotFoundError](err); ok {
+		body.Name, body.Tag, body.RequestID, body.Message = "QuestionNotFoundError", "QuestionNotFoundError", missing.id, body.Data.Message
 	}
 	if status == http.StatusUnauthorized {
 		w.Header().Add("WWW-Authenticate", `Bearer realm="opencode"`)
@@ -155,5 +171,5 @@ func (*Server) notFound(_ http.ResponseWriter, r *http.Request) error {
 }
 
 func (*Server) notOffered(_ http.ResponseWriter, r *http.Request) error {
-	return fmt.Errorf("%s %s: %w", r.Method, r.URL.Path, errNotOffered)
+	return fmt.Errorf("%s %s: %w%s", r.Method, r.URL.Path, errNotOffered, reason(chi.RouteContext(r.Context()).RoutePattern()))
 }

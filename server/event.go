@@ -89,12 +89,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, directory string
 		}
 		return err == nil && out.Flush() == nil
 	}
-	dropped := func(reason string) {
-		send(s.cfg.Agent.NewEvent("server.dropped", map[string]string{"reason": reason}))
-	}
-	if !send(s.cfg.Agent.NewEvent("server.connected", nil)) {
-		return nil
-	}
+	sub.Tell("server.connected", nil)
 	shown := s.audience(r)
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
@@ -102,13 +97,11 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, directory string
 		select {
 		case <-ctx.Done():
 			if r.Context().Err() == nil {
-				dropped(context.Cause(ctx).Error())
+				send(sub.Farewell(context.Cause(ctx).Error()))
 			}
 			return nil
 		case <-beat.C:
-			if !send(s.cfg.Agent.NewEvent("server.heartbeat", nil)) {
-				return nil
-			}
+			sub.Tell("server.heartbeat", nil)
 		case <-sub.Ready():
 			events, ok := sub.Take()
 			if !send(shown.filter(ctx, events)...) {
@@ -116,7 +109,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, directory string
 			}
 			sub.Delivered()
 			if !ok {
-				dropped(sub.Reason())
+				send(sub.Farewell(sub.Reason()))
 				return nil
 			}
 		}

@@ -199,29 +199,13 @@ func (s *Server) findFiles(w http.ResponseWriter, r *http.Request) error {
 
 // findSymbols finds nothing: there is no language server here.
 func (s *Server) findSymbols(w http.ResponseWriter, r *http.Request) error {
-	s.encode(w, r, http.StatusOK, []struct{}{})
+	s.encode(w, r, http.StatusOK, []nothing{})
 	return nil
-}
-
-type projectBody struct {
-	ID        string `json:"id"`
-	Directory string `json:"directory"`
-}
-
-type locationBody struct {
-	Directory string      `json:"directory"`
-	Project   projectBody `json:"project"`
 }
 
 type entryBody struct {
 	Path string `json:"path"`
 	Type string `json:"type"`
-}
-
-// entriesBody is a list of entries with the place that they are in.
-type entriesBody struct {
-	Location locationBody `json:"location"`
-	Data     []entryBody  `json:"data"`
 }
 
 func (s *Server) findEntries(w http.ResponseWriter, r *http.Request) error {
@@ -237,7 +221,8 @@ func (s *Server) findEntries(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return s.encodeEntries(w, r, files, partial)
+	s.encodeEntries(w, r, files, partial)
+	return nil
 }
 
 func (s *Server) listEntries(w http.ResponseWriter, r *http.Request) error {
@@ -245,24 +230,17 @@ func (s *Server) listEntries(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return s.encodeEntries(w, r, files, partial)
+	s.encodeEntries(w, r, files, partial)
+	return nil
 }
 
-func (s *Server) encodeEntries(w http.ResponseWriter, r *http.Request, files []agent.File, partial bool) error {
-	at, err := s.cfg.Agent.Location(passedBy(r).directory)
-	if err != nil {
-		return err
-	}
-	body := entriesBody{
-		Location: locationBody{at.Directory, projectBody{at.ProjectID, at.Project}},
-		Data:     make([]entryBody, 0, len(files)),
-	}
+func (s *Server) encodeEntries(w http.ResponseWriter, r *http.Request, files []agent.File, partial bool) {
+	body := locatedBody[entryBody]{Location: s.location(r), Data: make([]entryBody, 0, len(files))}
 	for _, f := range files {
 		body.Data = append(body.Data, entryBody{pathOf(f), typeOf(f)})
 	}
 	tellPartial(w, partial)
 	s.encode(w, r, http.StatusOK, body)
-	return nil
 }
 
 // required returns a query parameter that must be there; it may be empty.

@@ -80,6 +80,7 @@ type rig struct {
 	socket  string // of the local socket, once it serves
 	client  *http.Client
 	log     *logBuffer
+	doc     *apiDoc // what the server documents
 	// Tokens by what they may do.
 	full, read, write, none string
 
@@ -164,6 +165,7 @@ func newRig(t *testing.T, o options) *rig {
 		o.change(&sc)
 	}
 	r.server = must(server.New(sc))(t)
+	r.doc = readDoc(t, r)
 	return r
 }
 

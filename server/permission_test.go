@@ -26,7 +26,7 @@ func TestQuestion(t *testing.T) {
 			done := r.start(t.Context(), id, r.full, push)
 			p := events.asked()
 			checkShape(t, "PermissionRequest", p)
-			if p.SessionID != id || p.Permission != "bash" || !slices.Equal(p.Patterns, []string{push}) || !slices.Equal(p.Always, []string{"git push *"}) {
+			if p.SessionID != id || p.Permission != "bash" || !slices.Equal(p.Patterns, []string{"echo ran", "git push"}) || !slices.Equal(p.Always, []string{"git push *"}) {
 				t.Errorf("question %+v", p)
 			}
 			rules, _ := json.Marshal(p.Metadata["rules"])

@@ -5,13 +5,14 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"testing"
 )
 
 // schema is as much of JSON Schema as the published API needs here.
-// testdata/published.json holds the published schemas, without the members that
+// testdata/published*.json hold the published schemas, without the members that
 // this server never sends: one that is sent and not listed is a mistake.
 type schema struct {
 	Ref        string             `json:"$ref"`
@@ -21,15 +22,34 @@ type schema struct {
 	AnyOf      []schema           `json:"anyOf"`
 	Properties map[string]*schema `json:"properties"`
 	Required   []string           `json:"required"`
-	Additional *bool              `json:"additionalProperties"`
+	Additional *additional        `json:"additionalProperties"`
 	Items      *schema            `json:"items"`
+}
+
+// additional says which members an object may have that are not listed: all,
+// none, or those of a schema.
+type additional struct {
+	refused bool
+	schema  *schema
+}
+
+// UnmarshalJSON reads true, false or a schema.
+func (a *additional) UnmarshalJSON(b []byte) error {
+	var allowed bool
+	if err := json.Unmarshal(b, &allowed); err == nil {
+		a.refused = !allowed
+		return nil
+	}
+	return json.Unmarshal(b, &a.schema)
 }
 
 func readSchemas(t *testing.T) map[string]schema {
 	t.Helper()
-	var all map[string]schema
-	if err := json.Unmarshal(must(os.ReadFile("testdata/published.json"))(t), &all); err != nil {
-		t.Fatal(err)
+	all := map[string]schema{}
+	for _, path := range must(filepath.Glob("testdata/published*.json"))(t) {
+		if err := json.Unmarshal(must(os.ReadFile(path))(t), &all); err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
 	}
 	return all
 }
@@ -105,8 +125,13 @@ func (s schema) checkObject(all map[string]schema, at string, v map[string]any) 
 			if err := member.check(all, at+"."+name, value); err != nil {
 				return err
 			}
-		case s.Additional != nil && !*s.Additional:
+		case s.Additional == nil:
+		case s.Additional.refused:
 			return fmt.Errorf("%s has %s, which is not published", at, name)
+		case s.Additional.schema != nil:
+			if err := s.Additional.schema.check(all, at+"."+name, value); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"opencode/agent"
+	"opencode/agent/git"
 )
 
 // route is one entry of the HTTP surface, with what its documentation says.
@@ -45,6 +46,61 @@ func (s *Server) table() []route {
 		// Public in the default policy.
 		{get, "/global/health", s.getHealth, op{id: "global.health", summary: "Tell that the server works", result: healthBody{}}},
 
+		// What clients ask for at their start.
+		{get, "/path", s.getPath, op{id: "path.get", summary: "Tell the directories", result: pathBody{}}},
+		{get, "/project", s.listProjects, op{id: "project.list", summary: "List the projects of this server", result: []projectBody{}}},
+		{get, "/project/current", s.getProject, op{id: "project.current", summary: "Return the project of a directory", result: projectBody{}}},
+		{get, "/project/{projectID}/directories", s.listProjectDirectories, op{
+			id: "project.directories", summary: "List the directories of a project", result: []projectDirectory{},
+		}},
+		{get, "/config", s.getConfig, op{id: "config.get", summary: "Return the user's settings, without anything secret", result: configBody{}}},
+		{get, "/global/config", s.getConfig, op{id: "global.config.get", summary: "Return the user's settings, without anything secret", result: configBody{}}},
+		{get, "/config/providers", s.getConfigProviders, op{
+			id: "config.providers", summary: "List the connected providers and their models", result: configProvidersBody{},
+		}},
+		{get, "/provider", s.getProviders, op{id: "provider.list", summary: "List all providers, and which are connected", result: providersBody{}}},
+		{get, "/provider/auth", s.constant(map[string][]nothing{}), op{
+			id: "provider.auth", summary: "List the ways in which clients can sign in, which are none", result: map[string][]nothing{},
+		}},
+		{get, "/agent", s.listAgents, op{id: "app.agents", summary: "List the agents", result: []agentBody{}}},
+		{get, "/command", s.listCommands, op{id: "command.list", summary: "List the configured commands", result: []commandBody{}}},
+		{get, "/skill", s.constant([]nothing{}), op{id: "app.skills", summary: "List the skills, which are none", result: []nothing{}}},
+		{get, "/lsp", s.constant([]nothing{}), op{id: "lsp.status", summary: "List the language servers, which are none", result: []nothing{}}},
+		{get, "/mcp", s.constant(nothing{}), op{id: "mcp.status", summary: "List the MCP servers that run, which are none", result: nothing{}}},
+		{get, "/formatter", s.constant([]nothing{}), op{id: "formatter.status", summary: "List the formatters, which are none", result: []nothing{}}},
+		{get, "/question", s.constant([]nothing{}), op{id: "question.list", summary: "List the questions of tools, which are none", result: []nothing{}}},
+		{post, "/question/{requestID}/reply", s.questionNotFound, op{id: "question.reply", summary: "Answer a question of a tool", result: true}},
+		{post, "/question/{requestID}/reject", s.questionNotFound, op{id: "question.reject", summary: "Reject a question of a tool", result: true}},
+		{post, "/log", s.postLog, op{id: "app.log", summary: "Write a line to the server's log", body: logBody{}, result: true}},
+		{get, "/experimental/capabilities", s.constant(capabilitiesBody{}), op{
+			id: "experimental.capabilities.get", summary: "Tell what is experimental and there", result: capabilitiesBody{},
+		}},
+		{get, "/experimental/console", s.constant(consoleBody{ConsoleManagedProviders: []string{}}), op{
+			id: "experimental.console.get", summary: "Tell of the console, which there is none of", result: consoleBody{},
+		}},
+		{get, "/experimental/resource", s.constant(nothing{}), op{
+			id: "experimental.resource.list", summary: "List the resources of MCP servers, which are none", result: nothing{},
+		}},
+		{get, "/experimental/workspace", s.constant([]nothing{}), op{
+			id: "experimental.workspace.list", summary: "List the workspaces, which are none", result: []nothing{},
+		}},
+		{get, "/experimental/workspace/status", s.constant([]nothing{}), op{
+			id: "experimental.workspace.status", summary: "List the states of workspaces, which are none", result: []nothing{},
+		}},
+
+		// The same in the second form of the published API.
+		{get, "/api/health", s.constant(apiHealthBody{true}), op{id: "v2.health.get", summary: "Tell that the server works", result: apiHealthBody{}}},
+		{get, "/api/location", s.getLocation, op{id: "v2.location.get", summary: "Tell the directory and its project", result: locationBody{}}},
+		{get, "/api/agent", s.listAPIAgents, op{id: "v2.agent.list", summary: "List the agents", result: locatedBody[apiAgentBody]{}}},
+		{get, "/api/command", s.listAPICommands, op{id: "v2.command.list", summary: "List the configured commands", result: locatedBody[apiCommandBody]{}}},
+		{get, "/api/provider", s.listAPIProviders, op{id: "v2.provider.list", summary: "List the connected providers", result: locatedBody[apiProviderBody]{}}},
+		{get, "/api/model", s.listAPIModels, op{id: "v2.model.list", summary: "List the models of the connected providers", result: locatedBody[apiModelBody]{}}},
+		{get, "/api/integration", s.noneHere, op{
+			id: "v2.integration.list", summary: "List what clients can connect, which is none", result: locatedBody[nothing]{},
+		}},
+		{get, "/api/reference", s.noneHere, op{id: "v2.reference.list", summary: "List the references, which are none", result: locatedBody[nothing]{}}},
+		{get, "/api/skill", s.noneHere, op{id: "v2.skill.list", summary: "List the skills, which are none", result: locatedBody[nothing]{}}},
+
 		// Sessions.
 		{get, "/session", s.listSessions, op{
 			id: "session.list", summary: "List sessions, the last updated first", result: []agent.SessionBody{},
@@ -53,7 +109,12 @@ func (s *Server) table() []route {
 				{"search", "string", "a part of the title, in any case"},
 				{"start", "integer", "only sessions updated since, in milliseconds"},
 				{"limit", "integer", "the most to return"},
+				{"scope", "string", "project for the sessions of all directories"},
+				{"path", "string", "only sessions in this directory below the project"},
 			},
+		}},
+		{get, "/session/status", s.sessionStatus, op{
+			id: "session.status", summary: "Return the sessions that run something", result: map[string]statusBody{},
 		}},
 		{post, "/session", s.createSession, op{
 			id: "session.create", summary: "Start a session", body: createSessionBody{}, bodyOptional: true, result: agent.SessionBody{},
@@ -63,6 +124,28 @@ func (s *Server) table() []route {
 			id: "session.update", summary: "Change the title, the metadata or the archive time of a session", body: patchSessionBody{}, result: agent.SessionBody{},
 		}},
 		{remove, "/session/{sessionID}", s.deleteSession, op{id: "session.delete", summary: "Remove a session and its sub-sessions", result: true}},
+		{get, "/session/{sessionID}/children", s.listChildren, op{id: "session.children", summary: "List the sub-sessions of a session", result: []agent.SessionBody{}}},
+		{get, "/session/{sessionID}/todo", s.listTodos, op{id: "session.todo", summary: "List what a model has noted to do", result: []todoBody{}}},
+		{get, "/session/{sessionID}/diff", s.sessionDiff, op{
+			id: "session.diff", summary: "Return what a session has changed and what is not undone", result: []git.FileDiff{},
+			query: []param{{"messageID", "string", "only what this message and the answers to it changed"}},
+		}},
+		{post, "/session/{sessionID}/fork", s.forkSession, op{
+			id: "session.fork", summary: "Copy a session, up to a message if one is given", body: forkBody{}, bodyOptional: true, result: agent.SessionBody{},
+		}},
+		{post, "/session/{sessionID}/revert", s.postRevert, op{
+			id: "session.revert", summary: "Undo a message and all after it, with the files that they changed", body: revertBody{}, result: agent.SessionBody{},
+		}},
+		{post, "/session/{sessionID}/unrevert", s.postUnrevert, op{id: "session.unrevert", summary: "Take back what was undone", result: agent.SessionBody{}}},
+		{post, "/session/{sessionID}/summarize", s.postSummarize, op{id: "session.summarize", summary: "Have a model summarize a session", body: useModelBody{}, result: true}},
+		{post, "/session/{sessionID}/init", s.postSummarize, op{id: "session.init", summary: "Have a model look at the project", body: useModelBody{}, result: true}},
+		{post, "/session/{sessionID}/command", s.postCommand, op{id: "session.command", summary: "Have a model carry out a command", body: runCommandBody{}, result: messageBody{}}},
+		{post, "/session/{sessionID}/message", s.postMessage, op{id: "session.prompt", summary: "Send a message to a model and return its answer", body: promptBody{}, result: messageBody{}}},
+		{post, "/session/{sessionID}/prompt_async", s.postPromptAsync, op{
+			id: "session.prompt_async", summary: "Send a message to a model, whose answer comes with the events", body: promptBody{}, status: http.StatusNoContent,
+		}},
+		{get, "/session/{sessionID}/message/{messageID}", s.getMessage, op{id: "session.message", summary: "Return a message", result: messageBody{}}},
+		{remove, "/session/{sessionID}/message/{messageID}", s.deleteMessage, op{id: "session.deleteMessage", summary: "Remove a message; what it changed stays", result: true}},
 		{get, "/session/{sessionID}/message", s.listMessages, op{
 			id: "session.messages", summary: "List the messages of a session, oldest first", result: []messageBody{},
 			query: []param{
@@ -81,6 +164,27 @@ func (s *Server) table() []route {
 		{post, "/session/{sessionID}/permissions/{permissionID}", s.respondPermission, op{
 			id: "permission.respond", summary: "Answer a question of a session", body: respondBody{}, result: true,
 		}},
+
+		// What git knows.
+		{get, "/vcs", s.getVCS, op{id: "vcs.get", summary: "Return the branch of the project", result: vcsBody{}}},
+		{get, "/file/status", s.fileStatus, op{id: "file.status", summary: "List what differs from the last commit", result: []git.FileStatus{}}},
+
+		// Policy.
+		{get, "/policy", s.getPolicy, op{id: "policy.get", summary: "Describe the policy in force", result: policyBody{}}},
+		{get, "/policy/decision", s.listDecisions, op{
+			id: "policy.decisions", summary: "List recent decisions, the last first", result: []decisionBody{},
+			query: []param{
+				{"kind", "string", "request or prompt"},
+				{"effect", "string", "allow, ask or deny"},
+				{"rule", "string", "the id of a rule that took part"},
+				{"principal", "string", "the id of a token, or local"},
+				{"sessionID", "string", "the id of a session"},
+				{"subject", "string", "a method and route, or a tool"},
+				{"since", "integer", "milliseconds since 1970"},
+				{"limit", "integer", "the most to return, 100 unless it is said, at most 1000"},
+			},
+		}},
+		{get, "/doc", s.getDoc, op{id: "doc", summary: "Return this document"}},
 
 		// Files of a project.
 		{get, "/file", s.listFiles, op{
@@ -105,11 +209,11 @@ func (s *Server) table() []route {
 			},
 		}},
 		{get, "/find/symbol", s.findSymbols, op{
-			id: "find.symbols", summary: "Find symbols; there are none without a language server", result: []struct{}{},
+			id: "find.symbols", summary: "Find symbols; there are none without a language server", result: []nothing{},
 			query: []param{{"query", "string", "a part of the name"}},
 		}},
 		{get, "/api/fs/find", s.findEntries, op{
-			id: "v2.fs.find", summary: "Find the files and directories whose paths fit best", result: entriesBody{},
+			id: "v2.fs.find", summary: "Find the files and directories whose paths fit best", result: locatedBody[entryBody]{},
 			query: []param{
 				{"query", "string", "letters of the path in their order; empty fits all; required"},
 				{"type", "string", "file or directory, for these alone"},
@@ -117,7 +221,7 @@ func (s *Server) table() []route {
 			},
 		}},
 		{get, "/api/fs/list", s.listEntries, op{
-			id: "v2.fs.list", summary: "List a directory, the directories in it first", result: entriesBody{},
+			id: "v2.fs.list", summary: "List a directory, the directories in it first", result: locatedBody[entryBody]{},
 			query: []param{{"path", "string", "the directory; the project directory if it is left out"}},
 		}},
 		{get, "/api/fs/read/*", s.getFileData, op{id: "v2.fs.read", summary: "Return what a file holds as it is", media: "application/octet-stream"}},

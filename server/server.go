@@ -25,7 +25,10 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"opencode/agent"
+	"opencode/agent/git"
 	"opencode/policy"
+	"opencode/provider"
+	"opencode/settings"
 	"opencode/store"
 )
 
@@ -36,6 +39,9 @@ type Config struct {
 	Tokens store.Tokens // required
 	// Policy describes the policy that the gate decides by. Required.
 	Policy interface{ Info() policy.Info }
+	// Repositories tells what git knows of the projects; without it nothing is
+	// known.
+	Repositories Repositories
 	// Directories are the project directories, real and absolute. Required.
 	Directories []string
 	// Hosts are the host names, without port, under which the server may be
@@ -45,11 +51,25 @@ type Config struct {
 	Origins []string
 	// Version is what the health route tells.
 	Version string
+	// Providers are the model providers. It defaults to the catalogue, with
+	// none connected.
+	Providers *provider.Catalogue
+	// Settings are the user's.
+	Settings settings.Settings
+	// Paths are shown to clients.
+	Paths Paths
 	// Peer says who is at the other end of a local socket. Without it nobody
 	// is local.
 	Peer   func(*net.UnixConn) (local bool)
 	Logger *slog.Logger     // defaults to one that discards
 	Now    func() time.Time // defaults to time.Now
+}
+
+// Repositories tells what git knows of a directory. It is what package git
+// gives.
+type Repositories interface {
+	Head(ctx context.Context, dir string) (git.Head, error)
+	Status(ctx context.Context, dir string) ([]git.FileStatus, error)
 }
 
 // Server answers HTTP requests.
@@ -59,6 +79,8 @@ type Server struct {
 	handler http.Handler
 	origins map[string]bool
 	hosts   map[string]bool
+	doc     *openAPI
+	started time.Time
 	stop    chan struct{} // closed when streams must end
 	// touchFailed lets the first failure to record the use of a token be logged.
 	touchFailed sync.Once
@@ -105,7 +127,18 @@ func New(cfg Config) (*Server, error) {
 	if s.cfg.Now == nil {
 		s.cfg.Now = time.Now
 	}
+	if s.cfg.Providers == nil {
+		var err error
+		if s.cfg.Providers, err = provider.New(provider.Config{}); err != nil {
+			return nil, err
+		}
+	}
+	s.started = s.cfg.Now()
 	s.mux = s.routes()
+	var err error
+	if s.doc, err = document(s.table(), cfg.Version); err != nil {
+		return nil, fmt.Errorf("server: %w", err)
+	}
 	s.handler = s.recover(s.headers(s.checkHost(s.checkOrigin(s.gate(s.limitBody(s.mux))))))
 	return s, nil
 }

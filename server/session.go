@@ -1,12 +1,13 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -34,6 +35,9 @@ func (s *Server) listSessions(w http.ResponseWriter, r *http.Request) error {
 		Search:    q.Get("search"),
 	}
 	var err error
+	if f.Directory, err = s.sessionDirectory(f.Directory, q.Get("scope"), q.Get("path")); err != nil {
+		return err
+	}
 	if f.Limit, err = count(q.Get("limit")); err != nil {
 		return fmt.Errorf("limit: %w", err)
 	}
@@ -56,16 +60,16 @@ func (s *Server) listSessions(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// createSessionBody is what a client may send. Its permission member is read
-// and has no effect: what a session may do is the policy's to say.
+// createSessionBody is what a client may send. Its permission member can only
+// narrow: what a session may do is the policy's to say.
 type createSessionBody struct {
 	ParentID    string          `json:"parentID"`
 	Title       string          `json:"title"`
-	Agent       string          `json:"agent"`
-	Model       json.RawMessage `json:"model"`
-	Metadata    json.RawMessage `json:"metadata"`
-	Permission  json.RawMessage `json:"permission"`
-	WorkspaceID string          `json:"workspaceID"`
+	Agent       string              `json:"agent"`
+	Model       *agent.SessionModel `json:"model"`
+	Metadata    json.RawMessage     `json:"metadata"`
+	Permission  []agent.Restriction `json:"permission"`
+	WorkspaceID string              `json:"workspaceID"`
 }
 
 func (s *Server) createSession(w http.ResponseWriter, r *http.Request) error {
@@ -78,7 +82,7 @@ func (s *Server) createSession(w http.ResponseWriter, r *http.Request) error {
 	}
 	session, err := s.cfg.Agent.CreateSession(r.Context(), agent.SessionInput{
 		ParentID: body.ParentID, Title: body.Title, Agent: body.Agent, Metadata: body.Metadata,
-		Directory: passedBy(r).directory,
+		Model: body.Model, Restrictions: body.Permission, Directory: passedBy(r).directory,
 	})
 	if err != nil {
 		return err
@@ -97,11 +101,11 @@ func (s *Server) getSession(w http.ResponseWriter, r *http.Request) error {
 }
 
 // patchSessionBody is what a client may change. As at the start, its
-// permission member has no effect.
+// permission member can only narrow.
 type patchSessionBody struct {
-	Title      *string         `json:"title"`
-	Metadata   json.RawMessage `json:"metadata"`
-	Permission json.RawMessage `json:"permission"`
+	Title      *string             `json:"title"`
+	Metadata   json.RawMessage     `json:"metadata"`
+	Permission []agent.Restriction `json:"permission"`
 	Time       *struct {
 		Archived *int64 `json:"archived"`
 	} `json:"time"`
@@ -115,7 +119,13 @@ func (s *Server) patchSession(w http.ResponseWriter, r *http.Request) error {
 	if err := wantObject("metadata", body.Metadata); err != nil {
 		return err
 	}
-	session, err := s.cfg.Agent.UpdateSession(r.Context(), chi.URLParam(r, "sessionID"), func(session *store.Session) {
+	id := chi.URLParam(r, "sessionID")
+	if len(body.Permission) > 0 {
+		if _, err := s.cfg.Agent.Restrict(r.Context(), id, body.Permission); err != nil {
+			return err
+		}
+	}
+	session, err := s.cfg.Agent.UpdateSession(r.Context(), id, func(session *store.Session) {
 		if body.Title != nil {
 			session.Title = *body.Title
 		}
@@ -138,38 +148,6 @@ func (s *Server) deleteSession(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	s.encode(w, r, http.StatusOK, true)
-	return nil
-}
-
-// messageBody is a message with its parts.
-type messageBody struct {
-	Info  json.RawMessage   `json:"info"`
-	Parts []json.RawMessage `json:"parts"`
-}
-
-func newMessageBody(m store.MessageParts) messageBody {
-	b := messageBody{Info: m.Message.Body, Parts: make([]json.RawMessage, 0, len(m.Parts))}
-	for _, p := range m.Parts {
-		b.Parts = append(b.Parts, p.Body)
-	}
-	return b
-}
-
-func (s *Server) listMessages(w http.ResponseWriter, r *http.Request) error {
-	q := r.URL.Query()
-	limit, err := count(q.Get("limit"))
-	if err != nil {
-		return fmt.Errorf("limit: %w", err)
-	}
-	messages, err := s.cfg.Agent.Messages(r.Context(), chi.URLParam(r, "sessionID"), limit, q.Get("before"))
-	if err != nil {
-		return err
-	}
-	list := make([]messageBody, 0, len(messages))
-	for _, m := range messages {
-		list = append(list, newMessageBody(m))
-	}
-	s.encode(w, r, http.StatusOK, list)
 	return nil
 }
 
@@ -216,50 +194,135 @@ func (s *Server) postAbort(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// decode reads the body of a request strictly. An empty one is the zero value
-// where that is allowed.
-func decode(w http.ResponseWriter, r *http.Request, v any, mayBeEmpty bool) error {
-	dec := json.NewDecoder(r.Body)
-	dec.DisallowUnknownFields()
-	err := dec.Decode(v)
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		return fmt.Errorf("%w: at most %d bytes", errTooLarge, tooLarge.Limit)
-	case errors.Is(err, io.EOF) && mayBeEmpty:
-	case errors.Is(err, io.EOF):
-		return fmt.Errorf("%w: the body is empty", errBadRequest)
-	case err != nil:
-		return fmt.Errorf("%w: the body is not the JSON that is wanted: %w", errBadRequest, err)
-	default:
-		if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-			return fmt.Errorf("%w: the body has more than one JSON value", errBadRequest)
+// sessionDirectory returns the directory whose sessions are wanted: a path
+// below the project, or no single one for a whole project.
+func (s *Server) sessionDirectory(dir, scope, path string) (string, error) {
+	if path != "" {
+		root, ok := s.cfg.Agent.Root(cmp.Or(dir, s.cfg.Directories[0]))
+		if !ok || !filepath.IsLocal(filepath.FromSlash(path)) {
+			return "", fmt.Errorf("path %q: %w: want a path below the project", path, errBadRequest)
+		}
+		return filepath.Join(root, filepath.FromSlash(path)), nil
+	}
+	switch scope {
+	case "":
+		return dir, nil
+	case "project":
+		return "", nil
+	}
+	return "", fmt.Errorf("scope %q: %w: want project", scope, errBadRequest)
+}
+
+// statusBody says what a session is doing.
+type statusBody struct {
+	Type string `json:"type"` // busy
+}
+
+func (s *Server) sessionStatus(w http.ResponseWriter, r *http.Request) error {
+	list := map[string]statusBody{}
+	dir := passedBy(r).directory
+	for _, id := range s.cfg.Agent.Busy() {
+		session, err := s.cfg.Agent.Session(r.Context(), id)
+		if errors.Is(err, store.ErrNotExist) {
+			continue // it has gone in between
+		}
+		if err != nil {
+			return err
+		}
+		if dir == "" || session.Directory == dir {
+			list[id] = statusBody{Type: "busy"}
 		}
 	}
-	// What follows may take minutes, and the connection is watched meanwhile.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+	s.encode(w, r, http.StatusOK, list)
 	return nil
 }
 
-func wantObject(name string, b json.RawMessage) error {
-	if len(b) == 0 {
-		return nil
+func (s *Server) listChildren(w http.ResponseWriter, r *http.Request) error {
+	sessions, err := s.cfg.Agent.Children(r.Context(), chi.URLParam(r, "sessionID"))
+	if err != nil {
+		return err
 	}
-	var object map[string]json.RawMessage
-	if err := json.Unmarshal(b, &object); err != nil || object == nil {
-		return fmt.Errorf("%s: %w: want an object", name, errBadRequest)
+	list := make([]agent.SessionBody, 0, len(sessions))
+	for _, session := range sessions {
+		list = append(list, agent.NewSessionBody(session))
 	}
+	s.encode(w, r, http.StatusOK, list)
 	return nil
 }
 
-// count reads a whole number that is not negative; nothing is 0.
-func count(s string) (int, error) {
-	if s == "" {
-		return 0, nil
+type forkBody struct {
+	MessageID string `json:"messageID"`
+}
+
+func (s *Server) forkSession(w http.ResponseWriter, r *http.Request) error {
+	var body forkBody
+	if err := decode(w, r, &body, true); err != nil {
+		return err
 	}
-	n, err := strconv.Atoi(s)
-	if err != nil || n < 0 {
-		return 0, fmt.Errorf("%w: %q is not a whole number of at least 0", errBadRequest, s)
+	session, err := s.cfg.Agent.Fork(r.Context(), chi.URLParam(r, "sessionID"), body.MessageID)
+	if err != nil {
+		return err
 	}
-	return n, nil
+	s.encode(w, r, http.StatusOK, agent.NewSessionBody(session))
+	return nil
+}
+
+// todoBody is an entry of a model's list of what is to be done.
+type todoBody struct {
+	Content  string `json:"content"`
+	Status   string `json:"status"`
+	Priority string `json:"priority"`
+}
+
+// listTodos returns what a model has noted to do. No model does yet, so that
+// the list of every session is empty.
+func (s *Server) listTodos(w http.ResponseWriter, r *http.Request) error {
+	if _, err := s.cfg.Agent.Session(r.Context(), chi.URLParam(r, "sessionID")); err != nil {
+		return err
+	}
+	s.encode(w, r, http.StatusOK, []todoBody{})
+	return nil
+}
+
+func (s *Server) sessionDiff(w http.ResponseWriter, r *http.Request) error {
+	diffs, err := s.cfg.Agent.Diff(r.Context(), chi.URLParam(r, "sessionID"), r.URL.Query().Get("messageID"))
+	if err != nil {
+		return err
+	}
+	s.encode(w, r, http.StatusOK, diffs)
+	return nil
+}
+
+type revertBody struct {
+	MessageID string `json:"messageID"`
+	PartID    string `json:"partID"`
+}
+
+func (s *Server) postRevert(w http.ResponseWriter, r *http.Request) error {
+	var body revertBody
+	if err := decode(w, r, &body, false); err != nil {
+		return err
+	}
+	ctx, stop := s.whileValid(r)
+	defer stop()
+	session, err := s.cfg.Agent.Revert(ctx, passedBy(r).principal, chi.URLParam(r, "sessionID"), body.MessageID, body.PartID)
+	return s.encodeReverted(ctx, w, r, session, err)
+}
+
+func (s *Server) postUnrevert(w http.ResponseWriter, r *http.Request) error {
+	ctx, stop := s.whileValid(r)
+	defer stop()
+	session, err := s.cfg.Agent.Unrevert(ctx, passedBy(r).principal, chi.URLParam(r, "sessionID"))
+	return s.encodeReverted(ctx, w, r, session, err)
+}
+
+func (s *Server) encodeReverted(ctx context.Context, w http.ResponseWriter, r *http.Request, session store.Session, err error) error {
+	if cause := context.Cause(ctx); errors.Is(cause, errUnauthenticated) {
+		return cause
+	}
+	if err != nil {
+		return err
+	}
+	s.encode(w, r, http.StatusOK, agent.NewSessionBody(session))
+	return nil
 }

@@ -145,10 +145,25 @@ func TestClientCannotPermit(t *testing.T) {
 	if got := await(t, "the answer", done); got.status != http.StatusForbidden || r.exists("ran") {
 		t.Errorf("%d %s, ran %v, want 403 and nothing run", got.status, got.body, r.exists("ran"))
 	}
-	// Nor can they ban what policy allows.
-	r.json(http.MethodPatch, "/session/"+id, r.full, `{"permission":[{"permission":"*","pattern":"*","action":"deny"}]}`, &s)
-	if got := r.shell(id, r.full, "true"); got.status != http.StatusOK {
-		t.Errorf("%d %s, want 200", got.status, got.body)
+	// They can narrow, for good, and so does a session for those below it.
+	r.json(http.MethodPatch, "/session/"+id, r.full, `{"permission":[{"permission":"bash","pattern":"touch *","action":"deny"}]}`, &s)
+	checkShape(t, "Session", s)
+	r.json(http.MethodPatch, "/session/"+id, r.full, `{"permission":`+rules+`}`, &s)
+	var child body
+	r.json(http.MethodPost, "/session", r.full, `{"parentID":"`+id+`","permission":`+rules+`}`, &child)
+	below, _ := child["id"].(string)
+	for _, id := range []string{id, below} {
+		if got := r.shell(id, r.full, "true; touch ran"); got.status != http.StatusForbidden || got.failure(t).Data.Rules[0]["id"] != "session.restricted" || r.exists("ran") {
+			t.Errorf("%d %s, want what the session denies", got.status, got.body)
+		}
+		if got := r.shell(id, r.full, "true"); got.status != http.StatusOK {
+			t.Errorf("%d %s, want 200", got.status, got.body)
+		}
+	}
+	for _, rules := range []string{`[{"permission":"bash","pattern":"*","action":"no"}]`, `[{"permission":"","pattern":"*","action":"deny"}]`, `{}`, `[{"x":1}]`} {
+		if got := r.do(http.MethodPatch, "/session/"+id, r.full, `{"permission":`+rules+`}`); got.status != http.StatusBadRequest {
+			t.Errorf("restrictions %s: %d %s, want 400", rules, got.status, got.body)
+		}
 	}
 }
 

@@ -340,7 +340,7 @@ func TestDecisionsAreRecorded(t *testing.T) {
 	r.shell(id, r.full, "curl very-private")
 	r.shell(id, r.full, "echo very-private")
 	var effects []string
-	for _, d := range must(r.db.Decisions(t.Context(), 0))(t) {
+	for _, d := range must(r.db.Decisions(t.Context(), store.DecisionFilter{}))(t) {
 		if strings.Contains(fmt.Sprint(d), "very-private") {
 			t.Errorf("record %+v holds the command", d)
 		}

@@ -71,8 +71,14 @@ type Session struct {
 	Agent     string
 	Version   string
 	Metadata  json.RawMessage
-	Created   time.Time
-	Updated   time.Time
+	// Model, Restrictions and Revert are JSON, as the HTTP API shows them: the
+	// model that was chosen, what the session may do less than policy lets it,
+	// and up to where it is undone.
+	Model        json.RawMessage
+	Restrictions json.RawMessage
+	Revert       json.RawMessage
+	Created      time.Time
+	Updated      time.Time
 	// Archived is zero for a session that is not archived.
 	Archived time.Time
 }
@@ -142,6 +148,9 @@ type Sessions interface {
 	Messages(ctx context.Context, sessionID string, limit int, before string) ([]MessageParts, error)
 	// Message returns one message, or [ErrNotExist].
 	Message(ctx context.Context, sessionID, id string) (MessageParts, error)
+	// DeleteMessages removes messages of a session with their parts, all or
+	// nothing. [ErrNotExist] if the session has no message with one of the ids.
+	DeleteMessages(ctx context.Context, sessionID string, ids ...string) error
 	// PartsByStatus returns the tool parts whose Body has state.status equal to
 	// one of the given, so that what a crash interrupted can be closed.
 	PartsByStatus(ctx context.Context, status ...string) ([]Part, error)
@@ -206,13 +215,31 @@ type DecisionRecord struct {
 	Duration time.Duration
 	// Error is why there was no decision; the effect is then deny.
 	Error string
+	// Count is how many equal decisions the record stands for, at least 1; ID,
+	// Time and Duration are those of the last.
+	Count int
+}
+
+// DecisionFilter selects decision records; zero fields select all.
+type DecisionFilter struct {
+	Kind        string
+	Effect      string
+	PrincipalID string
+	SessionID   string
+	Subject     string
+	// Rule is the id of a rule that took part.
+	Rule string
+	// Since selects records of that time or later.
+	Since time.Time
+	// Limit is the most to return; 0 means all.
+	Limit int
 }
 
 // Decisions keeps the record of decisions.
 type Decisions interface {
 	PutDecisions(ctx context.Context, r []DecisionRecord) error
-	// Decisions returns the last limit records, newest first.
-	Decisions(ctx context.Context, limit int) ([]DecisionRecord, error)
+	// Decisions returns the selected records, newest first.
+	Decisions(ctx context.Context, f DecisionFilter) ([]DecisionRecord, error)
 }
 
 // Store is all that a server keeps in its database.

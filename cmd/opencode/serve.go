@@ -23,6 +23,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"opencode/agent"
+	"opencode/agent/git"
 	"opencode/agent/peer"
 	"opencode/agent/tool"
 	"opencode/engine"
@@ -92,6 +93,10 @@ func serve(ctx context.Context, o serveOptions, stdout, stderr io.Writer) (err e
 	if err != nil {
 		return err
 	}
+	user, err := readUser(ctx, logger)
+	if err != nil {
+		return err
+	}
 	var closers closers
 	defer func() { err = errors.Join(err, closers.close(logger)) }()
 
@@ -122,7 +127,7 @@ func serve(ctx context.Context, o serveOptions, stdout, stderr io.Writer) (err e
 	closers.add("listener", func(context.Context) error { return closeListener(l) })
 	s, err := assemble(ctx, assembly{
 		options: o, dirs: dirs, engine: pol.engine, db: db, recover: alone, tokens: tokens, logger: logger,
-		closers: &closers,
+		closers: &closers, user: user,
 	})
 	if err != nil {
 		return err
@@ -151,6 +156,7 @@ type assembly struct {
 	tokens  store.Tokens
 	logger  *slog.Logger
 	closers *closers
+	user    user
 }
 
 func assemble(ctx context.Context, a assembly) (*server.Server, error) {
@@ -170,16 +176,25 @@ func assemble(ctx context.Context, a assembly) (*server.Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	data, err := dataDir()
+	if err != nil {
+		return nil, err
+	}
+	snapshots, err := git.New(git.Config{Dir: filepath.Join(data, "snapshots"), Logger: a.logger})
+	if err != nil {
+		return nil, err
+	}
 	ag, err := agent.New(ctx, agent.Config{
-		Store: a.db, Gate: gate, Bash: bash, IDs: ids, Directories: a.dirs,
+		Store: a.db, Gate: gate, Bash: bash, IDs: ids, Snapshots: snapshots, Directories: a.dirs,
 		Version: version, Recover: a.recover, Logger: a.logger,
 	})
 	if err != nil {
 		return nil, err
 	}
 	return server.New(server.Config{
-		Agent: ag, Gate: gate, Tokens: a.tokens, Policy: a.engine, Directories: a.dirs, Hosts: append(a.options.hosts, a.options.hostname),
+		Agent: ag, Gate: gate, Tokens: a.tokens, Policy: a.engine, Repositories: snapshots, Directories: a.dirs, Hosts: append(a.options.hosts, a.options.hostname),
 		Origins: a.options.origins, Version: version, Logger: a.logger,
+		Settings: a.user.settings, Providers: a.user.providers, Paths: a.user.paths,
 		Peer: func(c *net.UnixConn) bool {
 			p, err := peer.Check(c)
 			return err == nil && p.Local()

@@ -236,7 +236,7 @@ func TestKilledWriters(t *testing.T) {
 func checkAcknowledged(t *testing.T, s *sqlite.Store, lines []string) {
 	t.Helper()
 	decisions := make(map[string]bool)
-	records, err := s.Decisions(t.Context(), 0)
+	records, err := s.Decisions(t.Context(), store.DecisionFilter{})
 	if err != nil {
 		t.Fatalf("Decisions: %v", err)
 	}

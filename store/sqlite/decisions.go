@@ -9,13 +9,18 @@ import (
 )
 
 const (
-	decisionColumns = `id, time, kind, principal_id, session_id, subject, effect, rules, snapshot, duration, error`
+	decisionColumns = `id, time, kind, principal_id, session_id, subject, effect, rules, snapshot, duration, error, count`
 
-	insertDecision = `INSERT INTO decision (` + decisionColumns + `) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	insertDecision = `INSERT INTO decision (` + decisionColumns + `) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 	// The numbers have no gaps but at the start, so this keeps as many as it
 	// says, and is one look-up if there are not more.
-	pruneDecisions  = `DELETE FROM decision WHERE seq <= (SELECT max(seq) FROM decision) - ?`
-	selectDecisions = `SELECT ` + decisionColumns + ` FROM decision ORDER BY seq DESC LIMIT ?`
+	pruneDecisions = `DELETE FROM decision WHERE seq <= (SELECT max(seq) FROM decision) - ?`
+	// An empty argument selects all.
+	selectDecisions = `SELECT ` + decisionColumns + ` FROM decision
+		WHERE (?1 = '' OR kind = ?1) AND (?2 = '' OR effect = ?2) AND (?3 = '' OR principal_id = ?3)
+		AND (?4 = '' OR session_id = ?4) AND (?5 = '' OR subject = ?5) AND time >= ?6
+		AND (?7 = '' OR EXISTS (SELECT 1 FROM json_each(rules) WHERE value = ?7))
+		ORDER BY seq DESC LIMIT ?8`
 )
 
 // PutDecisions implements [store.Decisions]. It keeps all or none of them, and
@@ -31,7 +36,7 @@ func (s *Store) PutDecisions(ctx context.Context, records []store.DecisionRecord
 				return fmt.Errorf("decision %q: %w", d.ID, err)
 			}
 			_, err = t.exec(ctx, insertDecision, d.ID, millis(d.Time), d.Kind, d.PrincipalID, d.SessionID, d.Subject, d.Effect,
-				rules, d.Snapshot, int64(d.Duration), d.Error)
+				rules, d.Snapshot, int64(d.Duration), d.Error, max(d.Count, 1))
 			if err != nil {
 				return fmt.Errorf("decision %q: %w", d.ID, err)
 			}
@@ -44,9 +49,9 @@ func (s *Store) PutDecisions(ctx context.Context, records []store.DecisionRecord
 
 // Decisions implements [store.Decisions]. The order is that in which the
 // records were put, whatever the clock did. A limit of 0 means all.
-func (s *Store) Decisions(ctx context.Context, limit int) ([]store.DecisionRecord, error) {
+func (s *Store) Decisions(ctx context.Context, f store.DecisionFilter) ([]store.DecisionRecord, error) {
 	var records []store.DecisionRecord
-	err := checkLimit(limit)
+	err := checkLimit(f.Limit)
 	if err == nil {
 		st, stErr := s.read.stmt(ctx, selectDecisions)
 		if err = stErr; err == nil {
@@ -54,7 +59,7 @@ func (s *Store) Decisions(ctx context.Context, limit int) ([]store.DecisionRecor
 				d, err := scanDecision(r)
 				records = append(records, d)
 				return err
-			}, sqlLimit(limit))
+			}, f.Kind, f.Effect, f.PrincipalID, f.SessionID, f.Subject, millis(f.Since), f.Rule, sqlLimit(f.Limit))
 		}
 	}
 	if err != nil {
@@ -66,7 +71,7 @@ func (s *Store) Decisions(ctx context.Context, limit int) ([]store.DecisionRecor
 func scanDecision(r row) (d store.DecisionRecord, err error) {
 	var rules string
 	var at, duration int64
-	err = r.Scan(&d.ID, &at, &d.Kind, &d.PrincipalID, &d.SessionID, &d.Subject, &d.Effect, &rules, &d.Snapshot, &duration, &d.Error)
+	err = r.Scan(&d.ID, &at, &d.Kind, &d.PrincipalID, &d.SessionID, &d.Subject, &d.Effect, &rules, &d.Snapshot, &duration, &d.Error, &d.Count)
 	if err != nil {
 		return d, err
 	}

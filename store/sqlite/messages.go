@@ -27,6 +27,7 @@ const (
 	selectMessagesBefore = `SELECT ` + messageColumns + ` FROM message WHERE session_id = ? AND id < ? ORDER BY id DESC LIMIT ?`
 	selectPartsBetween   = `SELECT ` + partColumns + ` FROM part
 		WHERE session_id = ? AND message_id BETWEEN ? AND ? ORDER BY message_id, id`
+	deleteMessage       = `DELETE FROM message WHERE session_id = ? AND id = ?`
 	selectPartsByStatus = `SELECT ` + partColumns + ` FROM part
 		WHERE status <> '' AND status IN (SELECT value FROM json_each(?)) ORDER BY id`
 )
@@ -173,6 +174,26 @@ func (t *tx) addParts(ctx context.Context, messages []store.MessageParts) error 
 		messages[i].Parts = append(messages[i].Parts, p)
 		return nil
 	}, first.SessionID, first.ID, last.ID)
+}
+
+// DeleteMessages implements [store.Sessions].
+func (s *Store) DeleteMessages(ctx context.Context, sessionID string, ids ...string) error {
+	if len(ids) == 0 {
+		return ctx.Err()
+	}
+	err := s.update(ctx, func(t *tx) error {
+		for _, id := range ids {
+			n, err := t.exec(ctx, deleteMessage, sessionID, id)
+			if err == nil && n == 0 {
+				err = store.ErrNotExist
+			}
+			if err != nil {
+				return fmt.Errorf("message %q: %w", id, err)
+			}
+		}
+		return nil
+	})
+	return s.fail(fmt.Sprintf("delete messages of session %q", sessionID), err)
 }
 
 // PartsByStatus implements [store.Sessions]. The order is that of the ids.

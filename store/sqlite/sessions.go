@@ -12,14 +12,15 @@ import (
 )
 
 const (
-	sessionColumns = `id, slug, project_id, directory, parent_id, title, agent, version, metadata, created, updated, archived`
+	sessionColumns = `id, slug, project_id, directory, parent_id, title, agent, version, metadata, created, updated, archived, model, restrictions, revert`
 
 	selectSession       = `SELECT ` + sessionColumns + ` FROM session WHERE id = ?`
 	selectSessionExists = `SELECT 1 FROM session WHERE id = ?`
 
-	insertSession = `INSERT INTO session (` + sessionColumns + `, title_fold) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	insertSession = `INSERT INTO session (` + sessionColumns + `, title_fold) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 	updateSession = `UPDATE session SET slug = ?2, project_id = ?3, directory = ?4, parent_id = ?5, title = ?6, agent = ?7,
-		version = ?8, metadata = ?9, created = ?10, updated = ?11, archived = ?12, title_fold = ?13 WHERE id = ?1`
+		version = ?8, metadata = ?9, created = ?10, updated = ?11, archived = ?12,
+		model = ?13, restrictions = ?14, revert = ?15, title_fold = ?16 WHERE id = ?1`
 
 	// A session with its sub-sessions. UNION, unlike UNION ALL, ends also in
 	// a ring.
@@ -185,29 +186,40 @@ func sessionArgs(s store.Session) ([]any, error) {
 	if s.ID == "" {
 		return nil, errNoID
 	}
-	if len(s.Metadata) > 0 && !json.Valid(s.Metadata) {
-		return nil, errors.New("metadata is not JSON")
+	for name, b := range map[string]json.RawMessage{
+		"metadata": s.Metadata, "model": s.Model, "restrictions": s.Restrictions, "revert": s.Revert,
+	} {
+		if len(b) > 0 && !json.Valid(b) {
+			return nil, fmt.Errorf("%s: is not JSON", name)
+		}
 	}
 	parent := sql.NullString{String: s.ParentID, Valid: s.ParentID != ""}
 	return []any{
 		s.ID, s.Slug, s.ProjectID, s.Directory, parent, s.Title, s.Agent, s.Version, string(s.Metadata),
-		millis(s.Created), millis(s.Updated), millis(s.Archived), fold(s.Title),
+		millis(s.Created), millis(s.Updated), millis(s.Archived),
+		string(s.Model), string(s.Restrictions), string(s.Revert), fold(s.Title),
 	}, nil
 }
 
 func scanSession(s *store.Session) func(row) error {
 	return func(r row) error {
 		var parent sql.NullString
-		var metadata string
+		var metadata, model, restrictions, revert string
 		var created, updated, archived int64
 		err := r.Scan(&s.ID, &s.Slug, &s.ProjectID, &s.Directory, &parent, &s.Title, &s.Agent, &s.Version, &metadata,
-			&created, &updated, &archived)
+			&created, &updated, &archived, &model, &restrictions, &revert)
 		s.ParentID = parent.String
-		s.Metadata = nil
-		if metadata != "" {
-			s.Metadata = json.RawMessage(metadata)
-		}
+		s.Metadata, s.Model = rawJSON(metadata), rawJSON(model)
+		s.Restrictions, s.Revert = rawJSON(restrictions), rawJSON(revert)
 		s.Created, s.Updated, s.Archived = fromMillis(created), fromMillis(updated), fromMillis(archived)
 		return err
 	}
+}
+
+// rawJSON returns the JSON that a column holds, nil for none.
+func rawJSON(s string) json.RawMessage {
+	if s == "" {
+		return nil
+	}
+	return json.RawMessage(s)
 }

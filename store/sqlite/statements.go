@@ -12,7 +12,7 @@ func viewStatements() []string {
 func updateStatements() []string {
 	return []string{
 		selectSession, selectSessionExists, insertSession, updateSession, selectTree, deleteSession,
-		upsertMessage, upsertPart,
+		upsertMessage, upsertPart, deleteMessage,
 		insertAnswer, insertLease, deleteLease,
 		insertDecision, pruneDecisions,
 	}

@@ -25,6 +25,7 @@ func decisionTests() map[string]func(t *testing.T, open func() store.Store) {
 	return map[string]func(t *testing.T, open func() store.Store){
 		"decision round trip": testDecisionRoundTrip,
 		"decision order":      testDecisionOrder,
+		"decision filter":     testDecisionFilter,
 	}
 }
 
@@ -161,19 +162,19 @@ func decision(n int) store.DecisionRecord {
 	return store.DecisionRecord{
 		ID: fmt.Sprintf("dec_%04d", n), Time: at(n), Kind: "request", PrincipalID: "tok_1", SessionID: "ses_1",
 		Subject: "GET /session/{sessionID}", Effect: "allow", Rules: []string{"request.read"}, Snapshot: "abc",
-		Duration: 12345 * time.Nanosecond,
+		Duration: 12345 * time.Nanosecond, Count: 1,
 	}
 }
 
 func testDecisionRoundTrip(t *testing.T, open func() store.Store) {
 	s := open()
-	got, err := s.Decisions(t.Context(), 0)
+	got, err := s.Decisions(t.Context(), store.DecisionFilter{})
 	wantSame(t, "Decisions of nothing", []store.DecisionRecord{}, got, err)
 	// No session need exist: the record is there for good.
 	full := decision(1)
 	full.Rules = []string{"a", `b"`, "é"}
 	full.Error = "no policy\nis 'loaded'\x00"
-	bare := store.DecisionRecord{ID: "dec_bare", Effect: "deny"}
+	bare := store.DecisionRecord{ID: "dec_bare", Effect: "deny", Count: 1}
 	if err := s.PutDecisions(t.Context(), []store.DecisionRecord{full, bare}); err != nil {
 		t.Fatalf("PutDecisions: %v", err)
 	}
@@ -181,14 +182,14 @@ func testDecisionRoundTrip(t *testing.T, open func() store.Store) {
 		t.Errorf("PutDecisions of nothing: %v", err)
 	}
 	for _, h := range []store.Store{s, open()} {
-		got, err := h.Decisions(t.Context(), 10)
+		got, err := h.Decisions(t.Context(), store.DecisionFilter{Limit: 10})
 		wantSame(t, "Decisions", []store.DecisionRecord{bare, full}, got, err)
 	}
 	mustSession(t, s, session("ses_1"))
 	if _, err := s.DeleteSession(t.Context(), "ses_1"); err != nil {
 		t.Fatalf("DeleteSession: %v", err)
 	}
-	got, err = s.Decisions(t.Context(), 10)
+	got, err = s.Decisions(t.Context(), store.DecisionFilter{Limit: 10})
 	wantSame(t, "Decisions after the session", []store.DecisionRecord{bare, full}, got, err)
 }
 
@@ -208,10 +209,41 @@ func testDecisionOrder(t *testing.T, open func() store.Store) {
 		}
 	}
 	for limit, want := range map[int][]string{0: newest, 1: newest[:1], 8: newest[:8], batches * each: newest, 1000: newest} {
-		got, err := s.Decisions(t.Context(), limit)
+		got, err := s.Decisions(t.Context(), store.DecisionFilter{Limit: limit})
 		wantSame(t, fmt.Sprintf("Decisions(%d)", limit), want, ids(got), err)
 	}
-	if got, err := s.Decisions(t.Context(), -1); err == nil {
+	if got, err := s.Decisions(t.Context(), store.DecisionFilter{Limit: -1}); err == nil {
 		t.Errorf("Decisions(-1) = %v, want an error", ids(got))
+	}
+}
+
+func testDecisionFilter(t *testing.T, open func() store.Store) {
+	s := open()
+	one, two, three := decision(1), decision(2), decision(3)
+	one.Kind, one.Subject, one.Rules = "prompt", "bash", []string{"a.b", "c.d"}
+	two.Effect, two.PrincipalID, two.Count = "deny", "tok_2", 40
+	three.SessionID = "ses_3"
+	if err := s.PutDecisions(t.Context(), []store.DecisionRecord{one, two, three}); err != nil {
+		t.Fatalf("PutDecisions: %v", err)
+	}
+	for name, c := range map[string]struct {
+		filter store.DecisionFilter
+		want   []store.DecisionRecord
+	}{
+		"all":         {store.DecisionFilter{}, []store.DecisionRecord{three, two, one}},
+		"kind":        {store.DecisionFilter{Kind: "prompt"}, []store.DecisionRecord{one}},
+		"effect":      {store.DecisionFilter{Effect: "deny"}, []store.DecisionRecord{two}},
+		"principal":   {store.DecisionFilter{PrincipalID: "tok_2"}, []store.DecisionRecord{two}},
+		"session":     {store.DecisionFilter{SessionID: "ses_3"}, []store.DecisionRecord{three}},
+		"subject":     {store.DecisionFilter{Subject: "bash"}, []store.DecisionRecord{one}},
+		"rule":        {store.DecisionFilter{Rule: "c.d"}, []store.DecisionRecord{one}},
+		"part of one": {store.DecisionFilter{Rule: "c."}, []store.DecisionRecord{}},
+		"since":       {store.DecisionFilter{Since: at(2)}, []store.DecisionRecord{three, two}},
+		"two":         {store.DecisionFilter{Effect: "allow", Since: at(2)}, []store.DecisionRecord{three}},
+		"limit":       {store.DecisionFilter{Effect: "allow", Limit: 1}, []store.DecisionRecord{three}},
+		"quotes":      {store.DecisionFilter{Subject: "' OR 1=1 --"}, []store.DecisionRecord{}},
+	} {
+		got, err := s.Decisions(t.Context(), c.filter)
+		wantSame(t, "Decisions by "+name, c.want, got, err)
 	}
 }

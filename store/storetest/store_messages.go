@@ -22,6 +22,7 @@ func messageTests() map[string]func(t *testing.T, open func() store.Store) {
 		"message all or nothing":   testMessageAtomic,
 		"message malformed":        testMessageMalformed,
 		"message big":              testMessageBig,
+		"message delete":           testMessageDelete,
 		"parts by status":          testPartsByStatus,
 		"parts by status, hostile": testPartsByStatusHostile,
 	}
@@ -377,4 +378,32 @@ func testPartsByStatusHostile(t *testing.T, open func() store.Store) {
 	if err != nil || len(all) != 1 || len(all[0].Parts) != 14 {
 		t.Errorf("Messages = %v, %v, want one with 14 parts", ids(all), err)
 	}
+}
+
+func testMessageDelete(t *testing.T, open func() store.Store) {
+	s := open()
+	mustSession(t, s, session("ses_1"), session("ses_2"))
+	for _, id := range []string{"msg_a", "msg_b", "msg_c"} {
+		mustPut(t, s, []store.Message{message("ses_1", id)}, []store.Part{part("ses_1", id, "prt_"+id)})
+	}
+	mustPut(t, s, []store.Message{message("ses_2", "msg_z")}, nil)
+	keep := func(id string) store.MessageParts {
+		return store.MessageParts{Message: message("ses_1", id), Parts: []store.Part{part("ses_1", id, "prt_"+id)}}
+	}
+	if err := s.DeleteMessages(t.Context(), "ses_1"); err != nil {
+		t.Errorf("DeleteMessages of nothing: %v", err)
+	}
+	for _, ids := range [][]string{{"msg_b", "msg_none"}, {"msg_z"}, {"msg_b", "msg_b"}, {""}, {"%"}} {
+		wantErr(t, fmt.Sprintf("DeleteMessages(%q)", ids), s.DeleteMessages(t.Context(), "ses_1", ids...), store.ErrNotExist)
+	}
+	wantMessages(t, s, "ses_1", keep("msg_a"), keep("msg_b"), keep("msg_c"))
+	if err := s.DeleteMessages(t.Context(), "ses_1", "msg_b", "msg_c"); err != nil {
+		t.Errorf("DeleteMessages: %v", err)
+	}
+	for _, h := range []store.Store{s, open()} {
+		wantMessages(t, h, "ses_1", keep("msg_a"))
+	}
+	// The ids are free, and nothing of the old messages is behind them.
+	mustPut(t, s, []store.Message{message("ses_1", "msg_b")}, nil)
+	wantMessages(t, s, "ses_1", keep("msg_a"), store.MessageParts{Message: message("ses_1", "msg_b")})
 }

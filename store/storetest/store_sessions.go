@@ -34,6 +34,9 @@ func testSessionRoundTrip(t *testing.T, open func() store.Store) {
 	s := open()
 	full := session("ses_full")
 	full.Metadata = json.RawMessage(`{"a": [1, 2.50, "\u00e9"],  "b": null}`)
+	full.Model = json.RawMessage(`{"id":"m","providerID":"p"}`)
+	full.Restrictions = json.RawMessage(`[{"permission":"bash","pattern":"*","action":"deny"}]`)
+	full.Revert = json.RawMessage(`{"messageID":"msg_1"}`)
 	full.Archived = at(9).Add(7 * time.Millisecond)
 	full.Updated = at(8).Add(time.Millisecond)
 	strange := session(`ses_'"%_\`)
@@ -311,6 +314,7 @@ func testSessionUpdateFails(t *testing.T, open func() store.Store) {
 		"adopted":  func(s *store.Session) error { s.ParentID = "ses_2"; return nil },
 		"ring":     func(s *store.Session) error { s.ParentID = "ses_child"; return nil },
 		"metadata": func(s *store.Session) error { s.Metadata = json.RawMessage("{"); return nil },
+		"revert":   func(s *store.Session) error { s.Revert = json.RawMessage("{"); return nil },
 	} {
 		got, err := s.UpdateSession(t.Context(), "ses_child", change)
 		if err == nil {

@@ -170,7 +170,7 @@ func testParallelPuts(t *testing.T, open func() store.Store) {
 	if err != nil || len(got) != 4*each {
 		t.Errorf("Messages = %d, %v, want %d", len(got), err, 4*each)
 	}
-	decisions, err := handles[1].Decisions(t.Context(), 0)
+	decisions, err := handles[1].Decisions(t.Context(), store.DecisionFilter{})
 	if err != nil || len(decisions) != 4*each {
 		t.Errorf("Decisions = %d, %v, want %d", len(decisions), err, 4*each)
 	}
@@ -270,7 +270,10 @@ func calls(s store.Store) map[string]func(context.Context) error {
 		"DeleteLease":             func(ctx context.Context) error { return s.DeleteLease(ctx, "lea_1") },
 		"PutDecisions":            func(ctx context.Context) error { return s.PutDecisions(ctx, []store.DecisionRecord{decision(1)}) },
 		"PutDecisions of nothing": func(ctx context.Context) error { return s.PutDecisions(ctx, nil) },
-		"Decisions":               func(ctx context.Context) error { _, err := s.Decisions(ctx, 1); return err },
+		"Decisions": func(ctx context.Context) error {
+			_, err := s.Decisions(ctx, store.DecisionFilter{Limit: 1})
+			return err
+		},
 	}
 }
 
@@ -288,7 +291,7 @@ func wantFilled(t *testing.T, s store.Store) {
 	wantMessages(t, s, "ses_1", store.MessageParts{Message: message("ses_1", "msg_1")})
 	wantAnswers(t, s, "ses_1", answer("ses_1", "per_1"))
 	wantLeases(t, s, "ses_1", at(5), lease("ses_1", "lea_1"))
-	decisions, err := s.Decisions(t.Context(), 0)
+	decisions, err := s.Decisions(t.Context(), store.DecisionFilter{})
 	wantSame(t, "Decisions", []store.DecisionRecord{}, decisions, err)
 }
 

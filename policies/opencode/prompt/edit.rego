@@ -15,3 +15,16 @@ ask_by_rule contains {
 } if {
 	input.prompt.tool in {"write", "edit", "multiedit", "patch", "delete", "move"}
 }
+
+# METADATA
+# title: Undo
+# description: What a session changed inside the project is put back.
+allow contains {
+	"id": "edit.revert",
+	"message": "files of the project become again what they were",
+} if {
+	input.prompt.tool == "revert"
+	every path in input.prompt.paths {
+		path.inside == true
+	}
+}

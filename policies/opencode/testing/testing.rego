@@ -59,6 +59,7 @@ prompt(tool, args, paths) := {
 		"directory": "/p",
 		"interactive": true,
 		"approvals": [],
+		"restrictions": [],
 	},
 }
 
