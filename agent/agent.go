@@ -89,6 +89,7 @@ type Agent struct {
 	cfg    Config
 	events *hub
 	asks   *questions
+	looks  chan struct{} // holds one for each look at files that is running
 
 	mu      sync.Mutex
 	stopped bool
@@ -127,7 +128,7 @@ func New(ctx context.Context, cfg Config) (*Agent, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	a := &Agent{cfg: cfg, events: newHub(cfg.IDs), asks: newQuestions(), turns: map[string]*turn{}}
+	a := &Agent{cfg: cfg, events: newHub(cfg.IDs), asks: newQuestions(), looks: make(chan struct{}, maxLooks), turns: map[string]*turn{}}
 	if cfg.Recover {
 		if err := a.recover(ctx); err != nil {
 			return nil, err

@@ -186,6 +186,46 @@ func (s *Server) table() []route {
 		}},
 		{get, "/doc", s.getDoc, op{id: "doc", summary: "Return this document"}},
 
+		// Files of a project.
+		{get, "/file", s.listFiles, op{
+			id: "file.list", summary: "List a directory, the directories in it first", result: []fileNodeBody{},
+			query: []param{{"path", "string", "the directory, relative to the project directory or absolute; required"}},
+		}},
+		{get, "/file/content", s.getFileContent, op{
+			id: "file.read", summary: "Return what a file holds, binary data in base64", result: fileContentBody{},
+			query: []param{{"path", "string", "the file, relative to the project directory or absolute; required"}},
+		}},
+		{get, "/find", s.findText, op{
+			id: "find.text", summary: "Find the first lines that match", result: []textMatchBody{},
+			query: []param{{"pattern", "string", "a regular expression in the syntax of RE2; required"}},
+		}},
+		{get, "/find/file", s.findFiles, op{
+			id: "find.files", summary: "Find the files and directories whose paths fit best", result: []string{},
+			query: []param{
+				{"query", "string", "letters of the path in their order; empty fits all; required"},
+				{"dirs", "boolean", "false leaves directories out"},
+				{"type", "string", "file or directory, for these alone"},
+				{"limit", "integer", "the most to return, 1 to 200; 10 if it is left out"},
+			},
+		}},
+		{get, "/find/symbol", s.findSymbols, op{
+			id: "find.symbols", summary: "Find symbols; there are none without a language server", result: []nothing{},
+			query: []param{{"query", "string", "a part of the name"}},
+		}},
+		{get, "/api/fs/find", s.findEntries, op{
+			id: "v2.fs.find", summary: "Find the files and directories whose paths fit best", result: locatedBody[entryBody]{},
+			query: []param{
+				{"query", "string", "letters of the path in their order; empty fits all; required"},
+				{"type", "string", "file or directory, for these alone"},
+				{"limit", "integer", "the most to return, up to 200; 50 if it is left out"},
+			},
+		}},
+		{get, "/api/fs/list", s.listEntries, op{
+			id: "v2.fs.list", summary: "List a directory, the directories in it first", result: locatedBody[entryBody]{},
+			query: []param{{"path", "string", "the directory; the project directory if it is left out"}},
+		}},
+		{get, "/api/fs/read/*", s.getFileData, op{id: "v2.fs.read", summary: "Return what a file holds as it is", media: "application/octet-stream"}},
+
 		// Events.
 		{get, "/event", s.getEvents, op{id: "event.subscribe", summary: "Stream the events of a directory", result: agent.Event{}, media: eventStream}},
 		{get, "/global/event", s.getGlobalEvents, op{id: "global.event", summary: "Stream the events of all directories", result: globalEvent{}, media: eventStream}},

@@ -184,11 +184,9 @@ func TestNotOffered(t *testing.T) {
 		{http.MethodPatch, "/global/config"},
 		{http.MethodPost, "/mcp"},
 		{http.MethodDelete, "/auth/p"},
-		{http.MethodGet, "/file/content?path=passwd"},
 		{http.MethodPost, "/pty"},
 		{http.MethodGet, "/pty/pty_1/connect"},
 		{http.MethodPut, "/auth/p"},
-		{http.MethodGet, "/api/fs/read/etc/passwd"},
 	} {
 		got := r.do(c.method, c.pattern, r.full, "")
 		if e := got.failure(t); got.status != http.StatusNotFound || !strings.Contains(e.Data.Message, "not offered") {
