@@ -22,6 +22,8 @@ type snapshot struct {
 	digest string
 	info   policy.Info
 	at     map[string]string
+	// hints are what rules say of what would be allowed, by their ids.
+	hints map[string]string
 	// txn reads the store; nothing ever writes to it.
 	txn     storage.Transaction
 	queries map[policy.Kind]rego.PreparedEvalQuery
@@ -42,6 +44,7 @@ func build(ctx context.Context, src *sources) (*snapshot, error) {
 		cache:   newCache(),
 		digest:  src.digest(),
 		at:      c.at,
+		hints:   c.hints(),
 		txn:     txn,
 		queries: map[policy.Kind]rego.PreparedEvalQuery{},
 		info:    policy.Info{Entrypoints: map[policy.Kind]string{}, Loaded: time.Now()},
@@ -69,6 +72,23 @@ func build(ctx context.Context, src *sources) (*snapshot, error) {
 	return s, nil
 }
 
+// hints returns data.opencode.config.hints, whose shape is checked by then.
+func (c *compiled) hints() map[string]string {
+	var list any = c.data
+	for _, key := range []string{"opencode", "config", "hints"} {
+		object, _ := list.(map[string]any)
+		list = object[key]
+	}
+	object, _ := list.(map[string]any)
+	hints := make(map[string]string, len(object))
+	for id, hint := range object {
+		if text, ok := hint.(string); ok {
+			hints[id] = text
+		}
+	}
+	return hints
+}
+
 // errUndefined means that the policy gave no decision.
 var errUndefined = errors.New("the policy gives no decision: its entrypoint is undefined")
 
@@ -92,7 +112,11 @@ func (s *snapshot) decideValue(ctx context.Context, kind policy.Kind, input ast.
 	}
 	d.Snapshot = s.digest
 	for i := range d.Rules {
-		d.Rules[i].At = s.at[d.Rules[i].ID]
+		rule := &d.Rules[i]
+		rule.At = s.at[rule.ID]
+		if rule.Effect == policy.Deny {
+			rule.Hint = s.hints[rule.ID]
+		}
 	}
 	if err := d.Validate(kind); err != nil {
 		return policy.Decision{}, fmt.Errorf("malformed decision: %w", err)

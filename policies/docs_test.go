@@ -1,6 +1,7 @@
 package policies_test
 
 import (
+	"encoding/json"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -30,6 +31,21 @@ func TestRulesAreDocumented(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	var config struct {
+		Hints map[string]string `json:"hints"`
+	}
+	data, err := fs.ReadFile(policies.FS, "opencode/config/data.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(data, &config); err != nil || len(config.Hints) == 0 {
+		t.Fatalf("%d hints, %v", len(config.Hints), err)
+	}
+	for id := range config.Hints {
+		if !defined[id] {
+			t.Errorf("there is a hint for the rule %s, which does not exist", id)
+		}
 	}
 	text, err := os.ReadFile(filepath.Join("..", "docs", "policies.md"))
 	if err != nil {

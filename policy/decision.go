@@ -59,6 +59,8 @@ type Rule struct {
 	Effect Effect `json:"effect"`
 	// Message says why, for a person and for the model.
 	Message string `json:"message"`
+	// Hint says what would be allowed instead, for whoever is refused.
+	Hint string `json:"hint,omitempty"`
 	// At is the file and line of the rule.
 	At string `json:"at,omitempty"`
 	// Always is, on a rule that asks, what an answer of "always" would cover

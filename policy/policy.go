@@ -32,7 +32,7 @@ type DeniedError struct {
 	Decision Decision
 }
 
-// Error names each rule that denied, and its reason.
+// Error names each rule that denied, its reason, and what would be allowed.
 func (e *DeniedError) Error() string {
 	var b strings.Builder
 	for _, r := range e.Decision.Rules {
@@ -46,6 +46,11 @@ func (e *DeniedError) Error() string {
 		b.WriteString(" [")
 		b.WriteString(r.ID)
 		b.WriteString("]")
+		if r.Hint != "" {
+			b.WriteString(" (")
+			b.WriteString(r.Hint)
+			b.WriteString(")")
+		}
 	}
 	if b.Len() == 0 {
 		return "denied by policy: no rule allows it"

@@ -61,7 +61,7 @@ func benchServer(b *testing.B, sessions int) (*server.Server, string) {
 		_, err := ag.CreateSession(b.Context(), agent.SessionInput{})
 		check(err)
 	}
-	s, err := server.New(server.Config{Agent: ag, Gate: gate, Tokens: tokens, Directories: []string{dir}, Version: "bench"})
+	s, err := server.New(server.Config{Agent: ag, Gate: gate, Tokens: tokens, Policy: eng, Directories: []string{dir}, Version: "bench"})
 	check(err)
 	return s, secret.Reveal()
 }
@@ -70,7 +70,7 @@ func benchServer(b *testing.B, sessions int) (*server.Server, string) {
 // request at the router alone: no Host, Origin, token, decision or record.
 func BenchmarkRequest(b *testing.B) {
 	s, token := benchServer(b, 34)
-	for _, path := range []string{"/permission", "/session"} {
+	for _, path := range []string{"/path", "/session"} {
 		for name, h := range map[string]http.Handler{"gated": s, "router": s.Mux()} {
 			b.Run(path[1:]+"/"+name, func(b *testing.B) {
 				r := httptest.NewRequestWithContext(b.Context(), http.MethodGet, "http://127.0.0.1:4096"+path, nil)

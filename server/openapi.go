@@ -20,7 +20,11 @@ import (
 // getDoc returns the OpenAPI document. It is made from the table of routes and
 // the types that the handlers use.
 func (s *Server) getDoc(w http.ResponseWriter, r *http.Request) error {
-	s.encode(w, r, http.StatusOK, s.doc)
+	doc, err := s.doc()
+	if err != nil {
+		return err
+	}
+	s.encode(w, r, http.StatusOK, doc)
 	return nil
 }
 

@@ -85,7 +85,7 @@ type Server struct {
 	handler http.Handler
 	origins map[string]bool
 	hosts   map[string]bool
-	doc     *openAPI
+	doc     func() (*openAPI, error)
 	started time.Time
 	stop    chan struct{} // closed when streams must end
 	// touchFailed lets the first failure to record the use of a token be logged.
@@ -141,10 +141,8 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.started = s.cfg.Now()
 	s.mux = s.routes()
-	var err error
-	if s.doc, err = document(s.table(), cfg.Version); err != nil {
-		return nil, fmt.Errorf("server: %w", err)
-	}
+	// Made when it is first asked for: the start does not wait for it.
+	s.doc = sync.OnceValues(func() (*openAPI, error) { return document(s.table(), s.cfg.Version) })
 	s.handler = s.recover(s.headers(s.checkHost(s.checkOrigin(s.gate(s.limitBody(s.mux))))))
 	return s, nil
 }
