@@ -15,7 +15,7 @@ func TestDenialSaysWhatIsAllowed(t *testing.T) {
 	e := team(t, map[string]string{
 		"a.rego": `package team.a
 
-deny contains {"id": "a.no", "message": "no"} if input.prompt.args.command == "id"
+deny contains {"id": "a.no", "message": "no"} if input.prompt.command.calls[0].name == "id"
 `,
 		"data.json": `{"opencode":{"config":{"hints":{"a.no":"ask the team","bash.ask_command":"unused"}}}}`,
 	})
