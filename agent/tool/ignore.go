@@ -3,6 +3,7 @@ package tool
 import (
 	"bytes"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing/format/gitignore"
@@ -18,35 +19,78 @@ const (
 )
 
 // ignores are the patterns that hold in one directory, the later ones stronger.
-type ignores struct {
-	patterns []gitignore.Pattern
-	matcher  gitignore.Matcher
+type ignores struct{ rules []ignoreRule }
+
+// ignoreRule is one pattern. Most patterns are a plain name or end in one, and
+// are told apart from most names without matching.
+type ignoreRule struct {
+	pattern gitignore.Pattern
+	// depth is how many directories are above the one that the pattern is of.
+	depth int
+	// name reports that the pattern is compared with names, not with paths.
+	name bool
+	// literal is the whole name, or its end if prefix is true; "" if the
+	// pattern is another.
+	literal string
+	prefix  bool
 }
 
-// match reports whether git does not look at a path, given as its names.
+func newIgnoreRule(line string, depth int) ignoreRule {
+	r := ignoreRule{pattern: gitignore.ParsePattern(line, nil), depth: depth}
+	text := strings.TrimSuffix(strings.TrimRight(strings.TrimPrefix(line, "!"), " "), "/")
+	if r.name = !strings.Contains(text, "/"); !r.name {
+		return r
+	}
+	text, r.prefix = strings.CutPrefix(text, "*")
+	if !strings.ContainsAny(text, `*?[\`) {
+		r.literal = text
+	}
+	return r
+}
+
+func (r *ignoreRule) match(names []string, isDir bool) gitignore.MatchResult {
+	if !r.name {
+		return r.pattern.Match(names[r.depth:], isDir)
+	}
+	last := names[len(names)-1:]
+	if fits := last[0] == r.literal || r.prefix && strings.HasSuffix(last[0], r.literal); r.literal != "" && !fits {
+		return gitignore.NoMatch
+	}
+	return r.pattern.Match(last, isDir)
+}
+
+// match reports whether git does not look at a path, given as its names, for a
+// pattern that fits it. What is above it is not looked at.
 func (g *ignores) match(names []string, isDir bool) bool {
-	return g != nil && g.matcher.Match(names, isDir)
+	if g == nil {
+		return false
+	}
+	for i := range slices.Backward(g.rules) {
+		if result := g.rules[i].match(names, isDir); result != gitignore.NoMatch {
+			return result == gitignore.Exclude
+		}
+	}
+	return false
 }
 
-// with returns the patterns that hold in a directory below, and whether some
+// with returns the patterns that hold in a directory so deep, and whether some
 // had to be left out.
-func (g *ignores) with(h *handle, names []string, file string) (_ *ignores, cut bool) {
+func (g *ignores) with(h *handle, depth int, file string) (_ *ignores, cut bool) {
 	lines, cut := ignoreLines(h, file)
 	if len(lines) == 0 {
 		return g, cut
 	}
 	next := &ignores{}
 	if g != nil {
-		next.patterns = append(next.patterns, g.patterns...)
+		next.rules = append(next.rules, g.rules...)
 	}
 	for _, line := range lines {
-		if len(next.patterns) == maxIgnorePatterns {
+		if len(next.rules) == maxIgnorePatterns {
 			cut = true
 			break
 		}
-		next.patterns = append(next.patterns, gitignore.ParsePattern(line, names))
+		next.rules = append(next.rules, newIgnoreRule(line, depth))
 	}
-	next.matcher = gitignore.NewMatcher(next.patterns)
 	return next, cut
 }
 
@@ -76,35 +120,29 @@ func ignoreLines(h *handle, name string) (lines []string, cut bool) {
 }
 
 // ignoresOf returns the patterns that hold in a directory of the tree, without
-// those of its own file. A directory that is ignored itself was named on
-// purpose: nothing in it is ignored for the patterns above it if all is false.
-func (t *Tree) ignoresOf(name string, all bool) (g *ignores, cut bool) {
+// those of its own file, and whether it is below what they ignore.
+func (t *Tree) ignoresOf(name string) (g *ignores, ignored, cut bool) {
 	h := t.top.retain()
 	defer func() { h.release() }()
 	if git, err := h.child(gitDir); err == nil {
 		if info, err := git.child("info"); err == nil {
-			g, cut = g.with(info, nil, "exclude")
+			g, cut = g.with(info, 0, "exclude")
 			info.release()
 		}
 		git.release()
 	}
-	if name == "." {
-		return g, cut
-	}
-	names := strings.Split(name, "/")
+	names := namesOf(name)
 	for i, part := range names {
 		var more bool
-		g, more = g.with(h, names[:i], ".gitignore")
+		g, more = g.with(h, i, ".gitignore")
 		cut = cut || more
-		if !all && g.match(names[:i+1], true) {
-			g = nil
-		}
+		ignored = ignored || g.match(names[:i+1], true)
 		next, err := h.child(part)
 		if err != nil {
-			return g, cut
+			return g, ignored, cut
 		}
 		h.release()
 		h = next
 	}
-	return g, cut
+	return g, ignored, cut
 }

@@ -23,9 +23,9 @@ func (t *Tree) List(dir string, most int) (list []Entry, partial bool, err error
 	if err != nil {
 		return nil, false, &fs.PathError{Op: "list", Path: dir, Err: err}
 	}
-	g, cut := t.ignoresOf(dir, true)
+	g, ignored, cut := t.ignoresOf(dir)
 	names := namesOf(dir)
-	g, more := g.with(h, names, ".gitignore")
+	g, more := g.with(h, len(names), ".gitignore")
 	partial = partial || cut || more
 	list = make([]Entry, 0, len(entries))
 	for _, e := range entries {
@@ -36,7 +36,7 @@ func (t *Tree) List(dir string, most int) (list []Entry, partial bool, err error
 		kind := kindOf(e.Type())
 		list = append(list, Entry{
 			Path: path.Join(dir, e.Name()), Kind: kind,
-			Ignored: e.Name() != gitDir && g.match(append(slices.Clip(names), e.Name()), kind == KindDirectory),
+			Ignored: ignored || e.Name() != gitDir && g.match(append(slices.Clip(names), e.Name()), kind == KindDirectory),
 		})
 	}
 	slices.SortFunc(list, func(a, b Entry) int {

@@ -66,7 +66,10 @@ func (w *walker) walk(ctx context.Context, dir string) error {
 		return err
 	}
 	defer h.release()
-	g, cut := w.tree.ignoresOf(dir, false)
+	g, ignored, cut := w.tree.ignoresOf(dir)
+	if ignored {
+		g = nil // it was named on purpose
+	}
 	if cut {
 		w.coverage.partial("a file of ignored names is too long")
 	}
@@ -95,7 +98,7 @@ func (w *walker) enter(ctx context.Context, h *handle, dir string, g *ignores, d
 		w.coverage.partial("too many names")
 	}
 	names := namesOf(dir)
-	g, cut := g.with(h, names, ".gitignore")
+	g, cut := g.with(h, len(names), ".gitignore")
 	if cut {
 		w.coverage.partial("a file of ignored names is too long")
 	}
