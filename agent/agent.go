@@ -61,6 +61,12 @@ type Config struct {
 	Gate  *Gate       // required
 	Bash  Bash        // required
 	IDs   IDs         // required
+	// Terminals starts terminals. Without it there are none.
+	Terminals Terminals
+	// Valid reports whether the token of a principal is still there and has not
+	// expired: what outlives a request must end with it. Without it no token
+	// gets a terminal.
+	Valid func(ctx context.Context, p policy.Principal) bool
 	// Directories are the project directories, real and absolute. Required.
 	Directories []string
 	// Version is shown in sessions.
@@ -74,13 +80,15 @@ type Config struct {
 
 // Agent runs sessions.
 type Agent struct {
-	cfg    Config
-	events *hub
-	asks   *questions
+	cfg     Config
+	events  *hub
+	asks    *questions
+	tickets *tickets
 
 	mu      sync.Mutex
 	stopped bool
-	turns   map[string]*turn // by session
+	turns   map[string]*turn     // by session
+	ptys    map[string]*ptyEntry // by id
 	running sync.WaitGroup
 }
 
@@ -115,7 +123,10 @@ func New(ctx context.Context, cfg Config) (*Agent, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	a := &Agent{cfg: cfg, events: newHub(cfg.IDs), asks: newQuestions(), turns: map[string]*turn{}}
+	a := &Agent{
+		cfg: cfg, events: newHub(cfg.IDs), asks: newQuestions(), tickets: newTickets(),
+		turns: map[string]*turn{}, ptys: map[string]*ptyEntry{},
+	}
 	if cfg.Recover {
 		if err := a.recover(ctx); err != nil {
 			return nil, err
@@ -124,13 +135,16 @@ func New(ctx context.Context, cfg Config) (*Agent, error) {
 	return a, nil
 }
 
-// Close aborts every turn and waits for all to end, at most until the context
-// ends. Subscriptions end as well.
+// Close aborts every turn, ends every terminal and waits for all to end, at
+// most until the context ends. Subscriptions end as well.
 func (a *Agent) Close(ctx context.Context) error {
 	a.mu.Lock()
 	a.stopped = true
 	for _, t := range a.turns {
 		t.cancel(ErrStopped)
+	}
+	for _, e := range a.ptys {
+		e.cancel(ErrStopped)
 	}
 	a.mu.Unlock()
 	defer a.events.close()
@@ -249,8 +263,8 @@ func (a *Agent) UpdateSession(ctx context.Context, id string, change func(*store
 	return s, nil
 }
 
-// DeleteSession aborts what a session and its sub-sessions run, and removes
-// them.
+// DeleteSession aborts what a session and its sub-sessions run, ends their
+// terminals, and removes them.
 func (a *Agent) DeleteSession(ctx context.Context, id string) error {
 	s, err := a.Session(ctx, id)
 	if err != nil {
@@ -264,10 +278,15 @@ func (a *Agent) DeleteSession(ctx context.Context, id string) error {
 		}
 		tree = append(tree, children...)
 	}
+	sessions := map[string]bool{}
 	for _, s := range tree {
+		sessions[s.ID] = true
 		if err := a.Abort(ctx, s.ID); err != nil {
 			return err
 		}
+	}
+	if err := a.endSessionPTYs(ctx, sessions); err != nil {
+		return err
 	}
 	removed, err := a.cfg.Store.DeleteSession(ctx, id)
 	if err != nil {
@@ -278,11 +297,12 @@ func (a *Agent) DeleteSession(ctx context.Context, id string) error {
 	}
 	// What began in between has lost its session and must not go on.
 	for _, id := range removed {
+		sessions[id] = true
 		if err := a.Abort(ctx, id); err != nil {
 			return err
 		}
 	}
-	return nil
+	return a.endSessionPTYs(ctx, sessions)
 }
 
 // Messages returns the last messages of a session, oldest first.
