@@ -53,10 +53,14 @@ type ticket struct {
 func newTickets() *tickets { return &tickets{open: map[[sha256.Size]byte]ticket{}} }
 
 // IssueTicket returns a ticket with which a principal can connect to a terminal
-// of its own. The directory is the one that the request names, and must be the
-// same when the ticket is shown.
+// of its own. It is bound to the directory of the terminal: whoever shows it may
+// name no other.
 func (a *Agent) IssueTicket(p policy.Principal, directory, id string) (Ticket, error) {
 	if _, err := a.ConnectPTY(p, directory, id); err != nil {
+		return Ticket{}, err
+	}
+	info, err := a.PTY(directory, id)
+	if err != nil {
 		return Ticket{}, err
 	}
 	random := make([]byte, 32)
@@ -76,7 +80,7 @@ func (a *Agent) IssueTicket(p policy.Principal, directory, id string) (Ticket, e
 		return Ticket{}, fmt.Errorf("ticket: %w: %d tickets have not been used yet", ErrLimit, maxTickets)
 	}
 	a.tickets.open[sha256.Sum256([]byte(t.text))] = ticket{
-		principal: p, directory: directory, pty: id, expires: now.Add(TicketLife),
+		principal: p, directory: info.Directory, pty: id, expires: now.Add(TicketLife),
 	}
 	return t, nil
 }
@@ -90,7 +94,7 @@ func (a *Agent) RedeemTicket(ctx context.Context, text, directory, id string) (p
 	t, ok := a.tickets.open[hash]
 	delete(a.tickets.open, hash)
 	a.tickets.mu.Unlock()
-	if !ok || t.pty != id || t.directory != directory || !a.cfg.Now().Before(t.expires) || !a.Valid(ctx, t.principal) {
+	if !ok || t.pty != id || directory != "" && t.directory != directory || !a.cfg.Now().Before(t.expires) || !a.Valid(ctx, t.principal) {
 		return policy.Principal{}, ErrTicket
 	}
 	return t.principal, nil

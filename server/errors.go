@@ -37,6 +37,7 @@ var statuses = []struct {
 	{errUnauthenticated, "UnauthorizedError", http.StatusUnauthorized},
 	{errForbiddenHost, "ForbiddenHostError", http.StatusForbidden},
 	{errForbiddenOrigin, "ForbiddenOriginError", http.StatusForbidden},
+	{errTicketHeader, "PtyForbiddenError", http.StatusForbidden},
 	{errNotFound, "NotFoundError", http.StatusNotFound},
 	{errNotOffered, "NotFoundError", http.StatusNotFound},
 	{errMethod, "MethodNotAllowedError", http.StatusMethodNotAllowed},
@@ -47,6 +48,7 @@ var statuses = []struct {
 	{errTooLarge, "PayloadTooLargeError", http.StatusRequestEntityTooLarge},
 	{agent.ErrInvalid, "BadRequest", http.StatusBadRequest},
 	{agent.ErrBusy, "SessionBusyError", http.StatusConflict},
+	{agent.ErrLimit, "LimitError", http.StatusTooManyRequests},
 	{agent.ErrStopped, "ServiceUnavailableError", http.StatusServiceUnavailable},
 	{agent.ErrAborted, "MessageAbortedError", http.StatusConflict},
 	{store.ErrNotExist, "NotFoundError", http.StatusNotFound},
@@ -69,6 +71,11 @@ func (*methodError) Is(target error) bool { return target == errMethod }
 type errorBody struct {
 	Name string    `json:"name"`
 	Data errorData `json:"data"`
+	// Errors of terminals are published in another form, whose members stand
+	// beside those of every error.
+	Tag     string `json:"_tag,omitempty"`
+	PtyID   string `json:"ptyID,omitempty"`
+	Message string `json:"message,omitempty"`
 }
 
 type errorData struct {
@@ -105,6 +112,15 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case status == http.StatusForbidden && errors.Is(err, policy.ErrDenied):
 		// The policy gave no decision; why is for the log.
 		body.Data.Message = "denied: the policy could not decide; the server's log says more"
+	}
+	if missing, ok := errors.AsType[*ptyNotFoundError](err); ok {
+		status, body = http.StatusNotFound, errorBody{
+			Name: "PtyNotFoundError", Data: errorData{Message: missing.Error()},
+			Tag: "PtyNotFoundError", PtyID: missing.id, Message: missing.Error(),
+		}
+	}
+	if errors.Is(err, errTicketHeader) {
+		body.Tag, body.Message = body.Name, body.Data.Message
 	}
 	if status == http.StatusUnauthorized {
 		w.Header().Add("WWW-Authenticate", `Bearer realm="opencode"`)

@@ -183,8 +183,8 @@ func TestNotOffered(t *testing.T) {
 		{http.MethodGet, "/config"},
 		{http.MethodGet, "/provider"},
 		{http.MethodGet, "/file/content?path=passwd"},
-		{http.MethodPost, "/pty"},
-		{http.MethodGet, "/pty/pty_1/connect"},
+		{http.MethodPost, "/api/pty"},
+		{http.MethodGet, "/api/pty/pty_1/connect"},
 		{http.MethodPut, "/auth/p"},
 		{http.MethodGet, "/api/fs/read/etc/passwd"},
 	} {

@@ -170,8 +170,13 @@ func assemble(ctx context.Context, a assembly) (*server.Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	terminals, err := tool.NewTerminals(tool.TerminalsConfig{Procs: processes, Logger: a.logger})
+	if err != nil {
+		return nil, err
+	}
 	ag, err := agent.New(ctx, agent.Config{
 		Store: a.db, Gate: gate, Bash: bash, IDs: ids, Directories: a.dirs,
+		Terminals: terminals, Valid: server.Valid(a.tokens, time.Now),
 		Version: version, Recover: a.recover, Logger: a.logger,
 	})
 	if err != nil {

@@ -27,7 +27,7 @@ test_interactive_shell_is_allowed[name] if {
 
 test_terminal_has_a_long_life if {
 	decision := prompt.decision with input as _terminal(["bash"])
-	decision.obligations.timeout_seconds == 604800
+	decision.obligations.timeout_seconds == 86400
 	shorter := prompt.decision with input as _terminal(["bash"]) with data.team.a.obligations as {"timeout_seconds": 60}
 	shorter.obligations.timeout_seconds == 60
 }
