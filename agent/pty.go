@@ -221,7 +221,7 @@ func (a *Agent) startPTY(ctx, life context.Context, e *ptyEntry, call tool.Termi
 	info := e.info
 	a.mu.Unlock()
 	a.publishPTY(info, "pty.created", map[string]any{"info": info})
-	go a.attendPTY(life, e, timeout) //nolint:gosec // G118: the terminal outlives the request; Close waits for it
+	go a.attendPTY(life, e, timeout) // the terminal outlives the request; Close waits for it
 	if e.sessionID != "" {
 		// One that was deleted meanwhile has not seen this terminal.
 		if _, err := a.Session(ctx, e.sessionID); err != nil {

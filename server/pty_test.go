@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -55,9 +56,7 @@ func (r *rig) ticket(token, target string, header http.Header) reply {
 	r.t.Helper()
 	req := r.request(r.t.Context(), http.MethodPost, target, token, "")
 	req.Header.Set("X-Opencode-Ticket", "1")
-	for name, values := range header {
-		req.Header[name] = values
-	}
+	maps.Copy(req.Header, header)
 	return r.send(req)
 }
 
@@ -87,13 +86,11 @@ type socket struct {
 func (r *rig) dial(token, target string, header http.Header) (*socket, reply) {
 	r.t.Helper()
 	h := http.Header{}
-	for name, values := range header {
-		h[name] = values
-	}
+	maps.Copy(h, header)
 	if token != "" {
 		h.Set("Authorization", "Bearer "+token)
 	}
-	conn, res, err := websocket.Dial(r.t.Context(), "ws://"+r.addr+target, &websocket.DialOptions{HTTPHeader: h, HTTPClient: r.client})
+	conn, res, err := websocket.Dial(r.t.Context(), "ws://"+r.addr+target, &websocket.DialOptions{HTTPHeader: h, HTTPClient: r.client}) //nolint:bodyclose // the connection has it, or Dial has read it
 	if err != nil {
 		if res == nil {
 			return nil, reply{err: err}
@@ -582,5 +579,50 @@ func TestPTYLimit(t *testing.T) {
 	got := r.do(http.MethodPost, "/pty", r.full, `{"command":"cat"}`)
 	if e := got.failure(t); got.status != http.StatusTooManyRequests || !strings.Contains(e.Data.Message, "64 terminals") {
 		t.Errorf("one more: %d %s", got.status, got.body)
+	}
+}
+
+// TestPTYQuestionEnds ends what waits for an answer: with its session, its
+// token, its caller and the server.
+func TestPTYQuestionEnds(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name   string
+		end    func(r *rig, session string, leave context.CancelFunc)
+		status int
+	}{
+		{"session", func(r *rig, session string, _ context.CancelFunc) {
+			r.do(http.MethodDelete, "/session/"+session, r.full, "")
+		}, http.StatusForbidden},
+		{"token", func(r *rig, _ string, _ context.CancelFunc) {
+			if _, err := r.tokens.DeleteToken(r.t.Context(), "waiting"); err != nil {
+				r.t.Error(err)
+			}
+		}, http.StatusUnauthorized},
+		{"caller", func(_ *rig, _ string, leave context.CancelFunc) { leave() }, 0},
+		{"server", func(r *rig, _ string, _ context.CancelFunc) { r.stop() }, http.StatusForbidden},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			r := serve(t, options{team: map[string]string{"data.json": `{"opencode":{"config":{"pty":{"interactive":"ask"}}}}`}})
+			session, waiting := r.session(), r.token("waiting", "read", "write", "execute")
+			events := r.events(r.full, "")
+			ctx, leave := context.WithCancel(t.Context())
+			defer leave()
+			done := make(chan reply, 1)
+			req := r.request(ctx, http.MethodPost, "/pty", waiting, `{"command":"/bin/sh","sessionID":"`+session+`"}`)
+			go func() { done <- r.send(req) }()
+			if asked := events.asked(); asked.SessionID != session || len(asked.Always) != 1 {
+				t.Errorf("question %+v", asked)
+			}
+			c.end(r, session, leave)
+			if got := await(t, "the end of the request", done); got.status != c.status {
+				t.Errorf("%d %s, want %d", got.status, got.body, c.status)
+			}
+			eventually(t, "no question is left", func() bool { return len(r.agent.Permissions("")) == 0 })
+			if list := r.agent.PTYs(""); len(list) != 0 {
+				t.Errorf("terminals %v", list)
+			}
+		})
 	}
 }

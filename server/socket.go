@@ -111,7 +111,7 @@ func (s *Server) connectPTY(w http.ResponseWriter, r *http.Request) error {
 		CompressionMode:    websocket.CompressionDisabled,
 	})
 	if err != nil {
-		return nil //nolint:nilerr // it has been answered
+		return nil // it has been answered
 	}
 	conn.SetReadLimit(maxTyped)
 	s.talk(r, conn, term, cursorOf(r.URL.Query().Get("cursor")))

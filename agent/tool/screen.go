@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"sync"
 	"unicode/utf8"
 )
@@ -157,8 +158,7 @@ func (s *screen) end() place {
 // find returns the place of a cursor that is before the end, or the first that
 // is kept. The caller holds the lock.
 func (s *screen) find(cursor int64) place {
-	for i := len(s.blocks) - 1; i >= 0; i-- {
-		b := s.blocks[i]
+	for i, b := range slices.Backward(s.blocks) {
 		if b.start > cursor {
 			continue
 		}
