@@ -22,6 +22,7 @@ import (
 
 	"opencode/agent/git"
 	"opencode/agent/tool"
+	"opencode/policy"
 	"opencode/store"
 )
 
@@ -73,6 +74,12 @@ type Config struct {
 	IDs   IDs         // required
 	// Snapshots lets what commands change be undone; without it nothing can.
 	Snapshots Snapshots
+	// Terminals starts terminals. Without it there are none.
+	Terminals Terminals
+	// Valid reports whether the token of a principal is still there and has not
+	// expired: what outlives a request must end with it. Without it no token
+	// gets a terminal.
+	Valid func(ctx context.Context, p policy.Principal) bool
 	// Directories are the project directories, real and absolute. Required.
 	Directories []string
 	// Version is shown in sessions.
@@ -86,14 +93,16 @@ type Config struct {
 
 // Agent runs sessions.
 type Agent struct {
-	cfg    Config
-	events *hub
-	asks   *questions
-	looks  chan struct{} // holds one for each look at files that is running
+	cfg     Config
+	events  *hub
+	asks    *questions
+	tickets *tickets
+	looks   chan struct{} // holds one for each look at files that is running
 
 	mu      sync.Mutex
 	stopped bool
-	turns   map[string]*turn // by session
+	turns   map[string]*turn     // by session
+	ptys    map[string]*ptyEntry // by id
 	running sync.WaitGroup
 }
 
@@ -128,7 +137,10 @@ func New(ctx context.Context, cfg Config) (*Agent, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	a := &Agent{cfg: cfg, events: newHub(cfg.IDs), asks: newQuestions(), looks: make(chan struct{}, maxLooks), turns: map[string]*turn{}}
+	a := &Agent{
+		cfg: cfg, events: newHub(cfg.IDs), asks: newQuestions(), tickets: newTickets(), looks: make(chan struct{}, maxLooks),
+		turns: map[string]*turn{}, ptys: map[string]*ptyEntry{},
+	}
 	if cfg.Recover {
 		if err := a.recover(ctx); err != nil {
 			return nil, err
@@ -137,13 +149,16 @@ func New(ctx context.Context, cfg Config) (*Agent, error) {
 	return a, nil
 }
 
-// Close aborts every turn and waits for all to end, at most until the context
-// ends. Subscriptions end as well.
+// Close aborts every turn, ends every terminal and waits for all to end, at
+// most until the context ends. Subscriptions end as well.
 func (a *Agent) Close(ctx context.Context) error {
 	a.mu.Lock()
 	a.stopped = true
 	for _, t := range a.turns {
 		t.cancel(ErrStopped)
+	}
+	for _, e := range a.ptys {
+		e.cancel(ErrStopped)
 	}
 	a.mu.Unlock()
 	defer a.events.close()

@@ -107,6 +107,7 @@ type question struct {
 	asked      time.Time
 	answered   bool        // somebody has claimed it
 	over       bool        // whoever asked does not wait for a person any more
+	alone      bool        // its session is only an id to answer under
 	answer     chan answer // receives exactly one
 }
 
@@ -247,6 +248,9 @@ func (a *Agent) record(ctx context.Context, q *question, ans answer, principalID
 	for _, r := range q.decision.Rules {
 		rules = append(rules, r.ID)
 	}
+	if q.alone {
+		return a.cfg.Gate.answered(ctx, q, ans, principalID, rules)
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordLimit)
 	defer cancel()
 	return a.cfg.Store.PutAnswer(ctx, store.Answer{
@@ -343,6 +347,9 @@ type prompt struct {
 	asking func(ctx context.Context, reasons string) error
 	// attended reports whether the caller waits for the outcome.
 	attended bool
+	// alone reports that the call belongs to no session. What is in session is
+	// then only an id under which its questions can be answered.
+	alone bool
 }
 
 // pass takes a call through the gate. It returns the decision under whose
@@ -378,9 +385,13 @@ func (a *Agent) pass(ctx context.Context, p prompt) (policy.Decision, error) {
 
 // decide asks policy about a call. A denial is an error.
 func (a *Agent) decide(ctx context.Context, p prompt) (policy.Decision, []store.Approval, *policy.Input, error) {
-	facts, leases, err := a.facts(ctx, p.session, p.attended || a.events.attended(p.session.Directory))
-	if err != nil {
-		return policy.Decision{}, nil, nil, err
+	var facts *policy.Session
+	var leases []store.Approval
+	if !p.alone {
+		var err error
+		if facts, leases, err = a.facts(ctx, p.session, p.attended || a.events.attended(p.session.Directory)); err != nil {
+			return policy.Decision{}, nil, nil, err
+		}
 	}
 	in := policy.FromCall(a.cfg.Now(), p.principal, policy.Call{
 		Tool: p.tool, Args: p.args, Root: p.root, Directory: p.session.Directory, Session: facts,
@@ -442,8 +453,14 @@ func (a *Agent) ask(ctx context.Context, p prompt, d policy.Decision) error {
 	if terms == nil {
 		return fmt.Errorf("%w: the policy asks without terms", policy.ErrDenied)
 	}
+	if p.alone {
+		// There is no session that a lease could be for.
+		once := *terms
+		once.Always = nil
+		terms, d.Obligations.Ask = &once, &once
+	}
 	q := &question{
-		session: p.session, decision: d, asked: a.cfg.Now(), answer: make(chan answer, 1),
+		session: p.session, decision: d, asked: a.cfg.Now(), answer: make(chan answer, 1), alone: p.alone,
 		permission: Permission{
 			ID: a.cfg.IDs.New("per"), SessionID: p.session.ID, Permission: p.tool,
 			Patterns: p.patterns, Always: terms.Always, Metadata: metadata(p, d),

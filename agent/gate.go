@@ -144,6 +144,19 @@ func (g *Gate) decide(ctx context.Context, in *policy.Input, first bool) (policy
 	return d, nil
 }
 
+// answered records the answer to a question that belongs to no session, among
+// the decisions: the answers of sessions go with them.
+func (g *Gate) answered(ctx context.Context, q *question, ans answer, principalID string, rules []string) error {
+	effect := policy.Deny
+	if outcome(q.decision, ans) == nil {
+		effect = policy.Allow
+	}
+	return g.cfg.Recorder.PutNow(ctx, store.DecisionRecord{
+		ID: g.cfg.IDs.New("dec"), Time: q.asked, Kind: "answer", PrincipalID: principalID, SessionID: q.session.ID,
+		Subject: q.permission.Permission + " " + string(ans.reply), Rules: rules, Effect: effect.String(), Snapshot: q.decision.Snapshot,
+	})
+}
+
 func (g *Gate) log(ctx context.Context, r store.DecisionRecord) {
 	level := slog.LevelDebug
 	switch {

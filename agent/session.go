@@ -239,8 +239,8 @@ func (a *Agent) Restrict(ctx context.Context, id string, more []Restriction) (st
 	return s, nil
 }
 
-// DeleteSession aborts what a session and its sub-sessions run, and removes
-// them.
+// DeleteSession aborts what a session and its sub-sessions run, ends their
+// terminals, and removes them.
 func (a *Agent) DeleteSession(ctx context.Context, id string) error {
 	s, err := a.Session(ctx, id)
 	if err != nil {
@@ -254,10 +254,15 @@ func (a *Agent) DeleteSession(ctx context.Context, id string) error {
 		}
 		tree = append(tree, children...)
 	}
+	sessions := map[string]bool{}
 	for _, s := range tree {
+		sessions[s.ID] = true
 		if err := a.Abort(ctx, s.ID); err != nil {
 			return err
 		}
+	}
+	if err := a.endSessionPTYs(ctx, sessions); err != nil {
+		return err
 	}
 	removed, err := a.cfg.Store.DeleteSession(ctx, id)
 	if err != nil {
@@ -268,11 +273,12 @@ func (a *Agent) DeleteSession(ctx context.Context, id string) error {
 	}
 	// What began in between has lost its session and must not go on.
 	for _, id := range removed {
+		sessions[id] = true
 		if err := a.Abort(ctx, id); err != nil {
 			return err
 		}
 	}
-	return nil
+	return a.endSessionPTYs(ctx, sessions)
 }
 
 // Fork copies a session up to a message, that one not included, or whole if the

@@ -69,7 +69,7 @@ func testPrompt(tool string, paths ...any) object {
 		"prompt":    object{"tool": tool, "args": object{"x": "y"}, "paths": append([]any{}, paths...)},
 		"session": object{
 			"id": "ses_1", "parent": nil, "depth": 0, "agent": "build", "directory": "/p", "interactive": true,
-			"approvals": []any{object{"tool": "bash", "pattern": "ls *"}},
+			"approvals":    []any{object{"tool": "bash", "pattern": "ls *"}},
 			"restrictions": []any{object{"permission": "write", "pattern": "x", "action": "deny"}},
 		},
 	}

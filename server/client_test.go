@@ -35,6 +35,10 @@ type errorBody struct {
 		Outcome string           `json:"outcome"`
 		Policy  string           `json:"policy"`
 	} `json:"data"`
+	// As errors of terminals have it beside.
+	Tag     string `json:"_tag"`
+	PtyID   string `json:"ptyID"`
+	Message string `json:"message"`
 }
 
 // failure reads an error and checks its form: always JSON, of one shape, with

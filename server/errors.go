@@ -39,6 +39,7 @@ var statuses = []struct {
 	{errUnauthenticated, "UnauthorizedError", http.StatusUnauthorized},
 	{errForbiddenHost, "ForbiddenHostError", http.StatusForbidden},
 	{errForbiddenOrigin, "ForbiddenOriginError", http.StatusForbidden},
+	{errTicketHeader, "PtyForbiddenError", http.StatusForbidden},
 	{errNotFound, "NotFoundError", http.StatusNotFound},
 	{errNotOffered, "NotFoundError", http.StatusNotFound},
 	{errMethod, "MethodNotAllowedError", http.StatusMethodNotAllowed},
@@ -51,6 +52,7 @@ var statuses = []struct {
 	{agent.ErrBusy, "SessionBusyError", http.StatusConflict},
 	{agent.ErrNoProvider, "ProviderAuthError", http.StatusBadRequest},
 	{agent.ErrNoUndo, "RevertError", http.StatusConflict},
+	{agent.ErrLimit, "LimitError", http.StatusTooManyRequests},
 	{agent.ErrStopped, "ServiceUnavailableError", http.StatusServiceUnavailable},
 	{agent.ErrAborted, "MessageAbortedError", http.StatusConflict},
 	{store.ErrNotExist, "NotFoundError", http.StatusNotFound},
@@ -77,6 +79,7 @@ type errorBody struct {
 	// those of every error.
 	Tag       string `json:"_tag,omitempty"`
 	RequestID string `json:"requestID,omitempty"`
+	PtyID     string `json:"ptyID,omitempty"`
 	Message   string `json:"message,omitempty"`
 }
 
@@ -121,6 +124,15 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	if missing, ok := errors.AsType[*questionNotFoundError](err); ok {
 		body.Name, body.Tag, body.RequestID, body.Message = "QuestionNotFoundError", "QuestionNotFoundError", missing.id, body.Data.Message
+	}
+	if missing, ok := errors.AsType[*ptyNotFoundError](err); ok {
+		status, body = http.StatusNotFound, errorBody{
+			Name: "PtyNotFoundError", Data: errorData{Message: missing.Error()},
+			Tag: "PtyNotFoundError", PtyID: missing.id, Message: missing.Error(),
+		}
+	}
+	if errors.Is(err, errTicketHeader) {
+		body.Tag, body.Message = body.Name, body.Data.Message
 	}
 	if status == http.StatusUnauthorized {
 		w.Header().Add("WWW-Authenticate", `Bearer realm="opencode"`)

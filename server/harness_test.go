@@ -148,7 +148,13 @@ func newRig(t *testing.T, o options) *rig {
 	t.Cleanup(func() { _ = recorder.Close(context.Background()) })
 	gate := must(agent.NewGate(agent.GateConfig{Decider: r.engine, Recorder: recorder, IDs: ids, Logger: logger}))(t)
 	bash := must(tool.NewBash(tool.BashConfig{Procs: procs, Logger: logger}))(t)
+	tokens := o.tokens
+	if tokens == nil {
+		tokens = r.tokens
+	}
+	terminals := must(tool.NewTerminals(tool.TerminalsConfig{Procs: procs, Grace: 50 * time.Millisecond, Logger: logger}))(t)
 	ac := agent.Config{
+		Terminals: terminals, Valid: server.Valid(tokens, o.now),
 		Store: r.db, Gate: gate, Bash: bash, IDs: ids, Directories: []string{r.dir}, Version: "test", Logger: logger, Now: o.now,
 	}
 	if o.agent != nil {
@@ -156,10 +162,7 @@ func newRig(t *testing.T, o options) *rig {
 	}
 	r.agent = must(agent.New(t.Context(), ac))(t)
 	sc := server.Config{
-		Agent: r.agent, Gate: gate, Tokens: r.tokens, Policy: r.engine, Directories: ac.Directories, Version: "test", Logger: logger, Now: o.now,
-	}
-	if o.tokens != nil {
-		sc.Tokens = o.tokens
+		Agent: r.agent, Gate: gate, Tokens: tokens, Policy: r.engine, Directories: ac.Directories, Version: "test", Logger: logger, Now: o.now,
 	}
 	if o.change != nil {
 		o.change(&sc)

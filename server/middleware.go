@@ -139,7 +139,7 @@ func passedBy(r *http.Request) passed {
 // it sees a request that policy has not allowed.
 func (s *Server) gate(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		principal, err := s.authenticate(r)
+		principal, err := s.identify(r)
 		if err != nil {
 			s.fail(w, r, err)
 			return

@@ -39,6 +39,7 @@ func (s *Server) table() []route {
 	const (
 		get    = http.MethodGet
 		post   = http.MethodPost
+		put    = http.MethodPut
 		patch  = http.MethodPatch
 		remove = http.MethodDelete
 	)
@@ -157,6 +158,26 @@ func (s *Server) table() []route {
 			id: "session.shell", summary: "Run a command and return the message that holds its outcome", body: shellBody{}, result: messageBody{},
 		}},
 		{post, "/session/{sessionID}/abort", s.postAbort, op{id: "session.abort", summary: "End what a session runs", result: true}},
+
+		// Terminals.
+		{get, "/pty", s.listPTYs, op{id: "pty.list", summary: "List the terminals", result: []agent.PTY{}}},
+		{post, "/pty", s.createPTY, op{
+			id: "pty.create", summary: "Start a command on a terminal, by default the user's shell", body: createPTYBody{}, bodyOptional: true, result: agent.PTY{},
+		}},
+		{get, "/pty/shells", s.listShells, op{id: "pty.shells", summary: "List the shells of the machine", result: []shellInfo{}}},
+		{get, "/pty/{ptyID}", s.getPTY, op{id: "pty.get", summary: "Return a terminal", result: agent.PTY{}}},
+		{put, "/pty/{ptyID}", s.putPTY, op{id: "pty.update", summary: "Change the title or the size of a terminal", body: putPTYBody{}, result: agent.PTY{}}},
+		{remove, "/pty/{ptyID}", s.deletePTY, op{id: "pty.remove", summary: "End a terminal with all that it started", result: true}},
+		{post, "/pty/{ptyID}/connect-token", s.postPTYTicket, op{
+			id: "pty.connectToken", summary: "Return a ticket that is good for one connection to a terminal", result: ticketBody{},
+		}},
+		{get, "/pty/{ptyID}/connect", s.connectPTY, op{
+			id: "pty.connect", summary: "Connect to a terminal by WebSocket", status: http.StatusSwitchingProtocols,
+			query: []param{
+				{"cursor", "integer", "where to go on, in UTF-16 code units since the start; -1 is now"},
+				{"ticket", "string", "a ticket, in place of a token"},
+			},
+		}},
 
 		// Questions that wait for a person.
 		{get, "/permission", s.listPermissions, op{id: "permission.list", summary: "List the questions that wait for an answer", result: []agent.Permission{}}},

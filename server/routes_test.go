@@ -184,8 +184,8 @@ func TestNotOffered(t *testing.T) {
 		{http.MethodPatch, "/global/config"},
 		{http.MethodPost, "/mcp"},
 		{http.MethodDelete, "/auth/p"},
-		{http.MethodPost, "/pty"},
-		{http.MethodGet, "/pty/pty_1/connect"},
+		{http.MethodPost, "/api/pty"},
+		{http.MethodGet, "/api/pty/pty_1/connect"},
 		{http.MethodPut, "/auth/p"},
 	} {
 		got := r.do(c.method, c.pattern, r.full, "")

@@ -88,6 +88,7 @@ type Server struct {
 	doc     func() (*openAPI, error)
 	started time.Time
 	stop    chan struct{} // closed when streams must end
+	sockets *sockets
 	// touchFailed lets the first failure to record the use of a token be logged.
 	touchFailed sync.Once
 }
@@ -107,7 +108,7 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Agent == nil || cfg.Gate == nil || cfg.Tokens == nil || cfg.Policy == nil || len(cfg.Directories) == 0 {
 		errs = append(errs, errors.New("server: Agent, Gate, Tokens, Policy and Directories are required"))
 	}
-	s := &Server{cfg: cfg, origins: map[string]bool{}, hosts: map[string]bool{}, stop: make(chan struct{})}
+	s := &Server{cfg: cfg, origins: map[string]bool{}, hosts: map[string]bool{}, stop: make(chan struct{}), sockets: newSockets()}
 	for _, origin := range cfg.Origins {
 		u, err := url.Parse(origin)
 		if err != nil || u.Scheme == "" || u.Host == "" || u.Path != "" || u.RawQuery != "" || u.User != nil {
@@ -183,6 +184,11 @@ func (s *Server) Serve(ctx context.Context, grace time.Duration, listeners ...ne
 	agentErr := s.cfg.Agent.Close(stopping)
 	if shutdownErr := h.Shutdown(stopping); shutdownErr != nil {
 		err = errors.Join(err, agentErr, h.Close())
+	}
+	// Those that have become WebSockets are no longer the HTTP server's.
+	select {
+	case <-s.sockets.stop():
+	case <-stopping.Done():
 	}
 	return err
 }

@@ -176,6 +176,10 @@ func assemble(ctx context.Context, a assembly) (*server.Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	terminals, err := tool.NewTerminals(tool.TerminalsConfig{Procs: processes, Logger: a.logger})
+	if err != nil {
+		return nil, err
+	}
 	data, err := dataDir()
 	if err != nil {
 		return nil, err
@@ -186,6 +190,7 @@ func assemble(ctx context.Context, a assembly) (*server.Server, error) {
 	}
 	ag, err := agent.New(ctx, agent.Config{
 		Store: a.db, Gate: gate, Bash: bash, IDs: ids, Snapshots: snapshots, Directories: a.dirs,
+		Terminals: terminals, Valid: server.Valid(a.tokens, time.Now),
 		Version: version, Recover: a.recover, Logger: a.logger,
 	})
 	if err != nil {

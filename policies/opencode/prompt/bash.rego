@@ -2,7 +2,8 @@ package opencode.prompt
 
 import data.opencode.config
 
-# Commands: tool bash, and pty with the command that it starts.
+# Commands: tool bash, and pty with the command that it starts. A terminal with
+# an interactive shell is in pty.rego.
 
 # METADATA
 # title: Not understood
@@ -55,6 +56,7 @@ ask_by_rule contains {
 } if {
 	_is_command
 	not input.prompt.command.dynamic == false
+	not _is_known_terminal
 }
 
 # METADATA
@@ -108,7 +110,8 @@ allow contains {
 	"id": "bash.understood",
 	"message": "every program that the command would run is known and none is banned",
 } if {
-	input.prompt.tool == "bash"
+	_is_command
+	not _is_interactive_shell
 	count(ask_by_rule) == 0
 	(count(input.prompt.command.calls) + count(input.prompt.command.assigns)) + count(input.prompt.command.redirects) > 0
 }

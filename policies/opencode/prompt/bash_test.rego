@@ -109,12 +109,6 @@ test_nothing_at_all_is_asked if {
 	decision.effect == "ask"
 }
 
-test_terminal_is_asked if {
-	document := json.patch(testing.bash([["sh"]]), [{"op": "replace", "path": "/prompt/tool", "value": "pty"}])
-	decision := prompt.decision with input as document
-	decision.effect == "ask"
-}
-
 test_terminal_with_a_banned_program_is_denied if {
 	document := json.patch(testing.bash([["telnet"]]), [{"op": "replace", "path": "/prompt/tool", "value": "pty"}])
 	decision := prompt.decision with input as document

@@ -6,10 +6,15 @@ import data.opencode.team
 # Obligations: the default's limits, and the strictest that a team wants.
 
 _limits := {
-	"timeout_seconds": min({config.limits.timeout_seconds} | team.timeouts),
+	"timeout_seconds": min({_timeout} | team.timeouts),
 	"max_output_bytes": min({config.limits.max_output_bytes} | team.output_limits),
 	"audit": _audit,
 }
+
+# A terminal lives as long as a person works in it.
+_timeout := config.pty.timeout_seconds if {
+	input.prompt.tool == "pty"
+} else := config.limits.timeout_seconds
 
 _ask_terms := {
 	"ttl_seconds": min({config.ask.ttl_seconds} | team.ttls),
