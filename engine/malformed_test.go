@@ -247,6 +247,10 @@ func bases() []base {
 	directory := object{"raw": "/p", "real": "/p", "inside": true}
 	path, redirect := []string{"prompt/paths/0"}, []string{"prompt/command/redirects/0"}
 	first := []string{"prompt/command/calls/0"}
+	shell := object{
+		"prompt/tool": "pty", "prompt/command/dynamic": true,
+		"prompt/command/redirects": []any{}, "prompt/command/assigns": []any{},
+	}
 	return []base{
 		{name: "request", document: testRequest("GET", "/config", "read"), want: policy.Allow, whole: true},
 		{name: "interactive request", document: testRequest("GET", "/session", "read", "execute"), want: policy.Allow},
@@ -297,7 +301,12 @@ func bases() []base {
 		{name: "patch of nothing", document: testPrompt("patch"), want: policy.Ask},
 		{name: "read that writes", document: testPrompt("read", testPath("write"), testPath("read")), want: policy.Ask, removes: path},
 		{name: "unknown tool", document: testPrompt("teleport"), want: policy.Ask},
-		{name: "terminal", document: with(testBash(call), object{"prompt/tool": "pty"}), want: policy.Ask},
+		{name: "terminal", document: with(testBash(call), object{"prompt/tool": "pty"}), want: policy.Allow, whole: true},
+		{name: "terminal with a shell", document: with(testBash(testCall("bash", "-l")), shell), want: policy.Allow, whole: true},
+		{name: "terminal with a script", document: with(testBash(testCall("bash", "-c", "x")), shell), want: policy.Ask, whole: true, removes: []string{
+			"prompt/command/calls/0/argv/1", "prompt/command/calls/0/argv/2",
+		}},
+		{name: "terminal with a dynamic command", document: with(testBash(call), shell), want: policy.Ask, whole: true},
 	}
 }
 

@@ -55,6 +55,10 @@ _is_interactive_shell if {
 	[call] := input.prompt.command.calls
 	call.dynamic == false
 	config.pty.shells[call.name] == true
+	count(call.argv) > 0
+	every word in call.argv {
+		is_string(word)
+	}
 	every word in array.slice(call.argv, 1, count(call.argv)) {
 		config.pty.arguments[word] == true
 	}

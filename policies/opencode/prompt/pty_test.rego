@@ -101,6 +101,13 @@ test_shell_without_all_its_facts_is_no_interactive_one[name] if {
 	decision.effect != "allow"
 }
 
+test_shell_with_odd_arguments_is_no_interactive_one[name] if {
+	some name, argv in {"none": [], "wrapped": [["bash", "-c", "x"]], "null": ["bash", null], "object": {}, "string": "bash"}
+	document := json.patch(_terminal(["bash"]), [{"op": "replace", "path": "/prompt/command/calls/0/argv", "value": argv}])
+	decision := prompt.decision with input as document
+	_ids(decision) == {"bash.dynamic"}
+}
+
 test_shell_of_tool_bash_is_no_terminal if {
 	document := object.union(testing.bash([["bash"]]), {"prompt": {"command": {"dynamic": true}}})
 	decision := prompt.decision with input as document
