@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"encoding/binary"
 	"hash/maphash"
 	"maps"
 	"slices"
@@ -161,8 +162,7 @@ func sortedKeys[V any](m map[string]V) []string {
 }
 
 func keyInt(b []byte, n int64) []byte {
-	u := uint64(n) //nolint:gosec // G115: the bits are the key
-	return append(b, byte(u), byte(u>>8), byte(u>>16), byte(u>>24), byte(u>>32), byte(u>>40), byte(u>>48), byte(u>>56))
+	return binary.LittleEndian.AppendUint64(b, uint64(n)) //nolint:gosec // G115: the bits are the key
 }
 
 func keyFlag(b []byte, v bool) []byte {

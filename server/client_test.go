@@ -34,6 +34,8 @@ type errorBody struct {
 		Needs   []string         `json:"needs"`
 		Outcome string           `json:"outcome"`
 		Policy  string           `json:"policy"`
+		// ProviderID stands in the error of a provider that is not signed in.
+		ProviderID string `json:"providerID"`
 	} `json:"data"`
 	// As errors of terminals have it beside.
 	Tag     string `json:"_tag"`
@@ -107,7 +109,8 @@ func (r *rig) request(ctx context.Context, method, target, token, body string) *
 	return req
 }
 
-// send sends a request over the port. Whatever is answered must be documented.
+// send sends a request over the port. Whatever is answered must be documented,
+// and in the shape that clients know.
 func (r *rig) send(req *http.Request) reply {
 	res, err := r.client.Do(req)
 	if err != nil {
@@ -116,6 +119,9 @@ func (r *rig) send(req *http.Request) reply {
 	b, err := io.ReadAll(res.Body)
 	p := reply{res.StatusCode, res.Header, string(b), errors.Join(err, res.Body.Close())}
 	if err := r.doc.check(r, req.Method, req.URL.RequestURI(), p); err != nil {
+		r.t.Error(err)
+	}
+	if err := must(readPublishedAPI())(r.t).check(r, req.Method, req.URL.RequestURI(), p); err != nil {
 		r.t.Error(err)
 	}
 	return p

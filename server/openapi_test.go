@@ -66,24 +66,7 @@ func (d *apiDoc) schema(path, method string, status int) (*jsonschema.Resolved, 
 	if r := d.resolved[key]; r != nil {
 		return r, nil
 	}
-	local := func(b json.RawMessage) json.RawMessage {
-		return json.RawMessage(strings.ReplaceAll(string(b), "#/components/schemas/", "#/$defs/"))
-	}
-	root := map[string]any{"allOf": []any{local(content.Schema)}}
-	defs := map[string]json.RawMessage{}
-	for name, schema := range d.Components.Schemas {
-		defs[name] = local(schema)
-	}
-	root["$defs"] = defs
-	b, err := json.Marshal(root)
-	if err != nil {
-		return nil, err
-	}
-	var s jsonschema.Schema
-	if err := json.Unmarshal(b, &s); err != nil {
-		return nil, err
-	}
-	resolved, err := s.Resolve(nil)
+	resolved, err := resolveSchema(content.Schema, d.Components.Schemas)
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +76,7 @@ func (d *apiDoc) schema(path, method string, status int) (*jsonschema.Resolved, 
 
 // check holds an answer against the document.
 func (d *apiDoc) check(r *rig, method, target string, p reply) error {
-	if p.err != nil || method == http.MethodHead || !strings.HasPrefix(p.header.Get("Content-Type"), "application/json") {
+	if p.status == 0 || method == http.MethodHead || !strings.HasPrefix(p.header.Get("Content-Type"), "application/json") {
 		return nil
 	}
 	path, _, _ := strings.Cut(target, "?")
@@ -101,8 +84,8 @@ func (d *apiDoc) check(r *rig, method, target string, p reply) error {
 	if !ok {
 		return nil
 	}
-	if strings.HasSuffix(pattern, "*") {
-		pattern = strings.TrimSuffix(pattern, "*") + "{path}"
+	if start, ok := strings.CutSuffix(pattern, "*"); ok {
+		pattern = start + "{path}"
 	}
 	if _, offered := d.Paths[pattern][strings.ToLower(method)]; !offered {
 		if p.status < 400 {
