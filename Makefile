@@ -5,9 +5,9 @@ LINT     := $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.
 EXAMPLES := $(wildcard policies/examples/*/)
 FUZZTIME ?= 10s
 
-.PHONY: check test build lint fmt race gate bench fuzz
+.PHONY: check test build lint fmt race gate e2e bench compare fuzz
 
-check: build test lint race gate
+check: build test lint race gate e2e
 
 # One static binary.
 build:
@@ -25,8 +25,13 @@ fmt:
 	$(LINT) fmt
 	$(GO) run ./cmd/opencode policy fmt policies
 
+# All but the end-to-end tests, which run the program as it is built.
 race:
-	CGO_ENABLED=1 $(GO) test -race ./...
+	CGO_ENABLED=1 $(GO) test -race $$($(GO) list ./... | grep -v '/e2e$$')
+
+# The real clients against the program; it needs node, npm, tmux and git.
+e2e:
+	OPENCODE_TEST_E2E=1 $(GO) test -count=1 -timeout 20m ./e2e
 
 # The Rego gate: the default policy and every example, by our own commands.
 gate: build
@@ -41,6 +46,10 @@ gate: build
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+# Side by side with the server of the npm package opencode-ai.
+compare:
+	OPENCODE_TEST_E2E=1 OPENCODE_TEST_COMPARE=1 $(GO) test ./e2e -run TestCompare -count=1 -v
 
 # Each fuzz target for FUZZTIME.
 fuzz:
