@@ -13,9 +13,10 @@ import (
 )
 
 // Recorder writes decisions to the store, in batches where they need not be
-// written at once. Of decisions that let a request pass and are equal but for
-// their time, a batch holds one record that says how many they are: a client
-// that asks the same all day must not push everything else out of the record.
+// written at once. Of decisions that are equal but for their time, and that let
+// a request pass or refused one of somebody who is not known, a batch holds one
+// record that says how many they are: whoever asks the same all day must not
+// push everything else out of the record.
 type Recorder struct {
 	store  store.Decisions
 	logger *slog.Logger
@@ -33,7 +34,7 @@ type Recorder struct {
 }
 
 // recordKey is what equal decisions have in common.
-type recordKey struct{ kind, principal, session, subject, rules, snapshot string }
+type recordKey struct{ kind, effect, principal, session, subject, rules, snapshot string }
 
 const (
 	recordQueue = 4096
@@ -91,12 +92,13 @@ func (r *Recorder) Put(d store.DecisionRecord) {
 }
 
 // keyOf returns what a decision has in common with equal ones, and whether it
-// may be counted with them: only what let a request pass.
+// may be counted with them: what let a request pass, and what refused one of
+// somebody who is not known.
 func keyOf(d store.DecisionRecord) (recordKey, bool) {
-	if d.Kind != "request" || d.Effect != "allow" || d.Error != "" {
+	if d.Kind != "request" || d.Effect != "allow" && d.PrincipalID != "" || d.Error != "" {
 		return recordKey{}, false
 	}
-	return recordKey{d.Kind, d.PrincipalID, d.SessionID, d.Subject, strings.Join(d.Rules, " "), d.Snapshot}, true
+	return recordKey{d.Kind, d.Effect, d.PrincipalID, d.SessionID, d.Subject, strings.Join(d.Rules, " "), d.Snapshot}, true
 }
 
 // PutNow records a decision before it returns.
