@@ -70,21 +70,35 @@ func (s *Store) Session(ctx context.Context, id string) (store.Session, error) {
 
 // Sessions implements [store.Sessions].
 func (s *Store) Sessions(ctx context.Context, f store.SessionFilter) ([]store.Session, error) {
-	var sessions []store.Session
-	err := checkLimit(f.Limit)
-	if err == nil {
-		query, args := listSessions(f)
-		var st *sql.Stmt
-		if st, err = s.read.stmt(ctx, query); err == nil {
-			err = each(ctx, st, func(r row) error {
-				sessions = append(sessions, store.Session{})
-				return scanSession(&sessions[len(sessions)-1])(r)
-			}, args...)
-		}
-	}
+	sessions, err := s.sessions(ctx, f)
 	if err != nil {
 		return nil, s.fail("sessions", err)
 	}
+	return sessions, nil
+}
+
+func (s *Store) sessions(ctx context.Context, f store.SessionFilter) ([]store.Session, error) {
+	if err := checkLimit(f.Limit); err != nil {
+		return nil, err
+	}
+	query, args := listSessions(f)
+	key := listKey(query, args)
+	sessions, ok, version, err := s.lists.list(ctx, key)
+	if err != nil || ok {
+		return sessions, err
+	}
+	st, err := s.read.stmt(ctx, query) //nolint:sqlclosecheck // the pool keeps it
+	if err != nil {
+		return nil, err
+	}
+	err = each(ctx, st, func(r row) error {
+		sessions = append(sessions, store.Session{})
+		return scanSession(&sessions[len(sessions)-1])(r)
+	}, args...)
+	if err != nil {
+		return nil, err
+	}
+	s.lists.keep(key, sessions, version)
 	return sessions, nil
 }
 

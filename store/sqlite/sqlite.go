@@ -62,6 +62,7 @@ type Store struct {
 	maxDecisions int
 
 	read, write *pool
+	lists       *lists
 }
 
 var _ store.Store = (*Store)(nil)
@@ -118,6 +119,9 @@ func (s *Store) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if s.lists, err = openLists(s.path); err != nil {
+		return err
+	}
 	return errors.Join(s.read.prepare(ctx, viewStatements()...), s.write.prepare(ctx, updateStatements()...))
 }
 
@@ -126,7 +130,7 @@ func (s *Store) open(ctx context.Context) error {
 func (s *Store) Close() error {
 	// The writer goes last, since the last connection folds the log and
 	// readers must not change anything.
-	return errors.Join(s.read.close(), s.write.close())
+	return errors.Join(s.read.close(), s.lists.close(), s.write.close())
 }
 
 // fail adds to an error what was being done, and [store.ErrCorrupt] if the
