@@ -31,7 +31,7 @@ var (
 
 // Analyze returns the facts about a command text, read as bash reads it.
 func Analyze(src string) Command {
-	a := &analysis{command: Command{Calls: []Call{}, Redirects: []Redirect{}, Assigns: []string{}, Parsed: true}}
+	a := &analysis{command: Command{Calls: []Call{}, Redirects: []Redirect{}, Files: []File{}, Assigns: []string{}, Parsed: true}}
 	switch {
 	case len(src) > maxSource:
 		a.refuse("longer than 1 MiB")
@@ -60,8 +60,11 @@ type analysis struct {
 	// arithmetic and hidden report that something is evaluated as arithmetic,
 	// and that a value holds a command that arithmetic would run.
 	arithmetic, hidden bool
-	// late are the redirections that may happen later than they are written.
-	late []lateRedirect
+	// values are those that hold a command that arithmetic would run.
+	values []hiddenCommand
+	// late and lateFiles are the redirections and the files that may be used
+	// later than they are written.
+	late, lateFiles []lateUse
 }
 
 // scope is where in the text a statement stands.
@@ -73,6 +76,8 @@ type scope struct {
 	stdin *arg
 	// shared reports that others may read from stdin too.
 	shared bool
+	// feed are the files that standard input names, nil if they are not known.
+	feed []arg
 	// maybe reports that a statement here may not run, or not in this shell.
 	maybe bool
 	// replayed reports that a statement here may run later, or repeatedly.

@@ -183,8 +183,10 @@ func (a *analysis) test(x syntax.TestExpr, s scope) {
 // computed records an operand that bash evaluates as arithmetic.
 func (a *analysis) computed(x syntax.TestExpr, s scope) {
 	a.arithmetic = true
-	if w, ok := x.(*syntax.Word); ok && hidesCommand(a.one(w, s).text) {
-		a.hidden = true
+	if w, ok := x.(*syntax.Word); ok {
+		if text := a.one(w, s).text; hidesCommand(text) {
+			a.hide(text, s)
+		}
 	}
 }
 

@@ -45,8 +45,9 @@ func (a *analysis) invocation(l *launcher, args []arg, s scope) invocation {
 			operands--
 			args = args[1:]
 		case l.assigns && isAssignment(g):
-			name, _, _ := strings.Cut(g.text, "=")
+			name, value, _ := strings.Cut(g.text, "=")
 			a.assigned(name, s)
+			a.commandVariable(name, arg{text: value, lit: g.lit}, s)
 			args = args[1:]
 		case operands > 0 && !in.words:
 			operands--
@@ -149,9 +150,10 @@ func (a *analysis) meet(in *invocation, l *launcher, option string, value arg, r
 		}
 		for _, w := range words {
 			if w.lit && strings.Contains(w.text, "=") {
-				name, _, _ := strings.Cut(w.text, "=")
+				name, value, _ := strings.Cut(w.text, "=")
 				if !strings.HasPrefix(name, "-") {
 					a.assigned(name, s)
+					a.commandVariable(name, arg{text: value, lit: true}, s)
 				}
 			}
 		}

@@ -113,11 +113,16 @@ func (a *analysis) binary(c *syntax.BinaryCmd, s scope) {
 	if pipe {
 		s = s.through("pipe").uncertain()
 	}
+	calls := len(a.command.Calls)
 	a.stmt(first, s)
+	var feed []arg
 	for i := len(rest) - 1; i >= 0 && !a.stopped; i-- {
 		inner := s.uncertain()
 		if pipe {
 			inner.stdin = nil
+			feed = a.listed(feed, calls)
+			inner.feed = feed
+			calls = len(a.command.Calls)
 		}
 		a.stmt(rest[i], inner)
 	}
@@ -139,6 +144,9 @@ func (a *analysis) forClause(c *syntax.ForClause, s scope) {
 	case *syntax.WordIter:
 		if loop.Name != nil {
 			a.assigned(loop.Name.Value, s)
+			if syntax.ValidName(loop.Name.Value) {
+				s.vars.at(loop.Name.Value).domain = a.domain(loop.Items, s)
+			}
 		}
 		for _, w := range loop.Items {
 			a.word(w, s)
@@ -149,6 +157,24 @@ func (a *analysis) forClause(c *syntax.ForClause, s scope) {
 		a.arith(loop.Post, s)
 	}
 	a.stmts(c.Do, s.again())
+}
+
+// maxDomain bounds the values that are followed of one variable.
+const maxDomain = 32
+
+// domain returns the values that a loop over words has, nil if one of them is
+// not known.
+func (a *analysis) domain(items []*syntax.Word, s scope) []arg {
+	if len(items) == 0 || len(items) > maxDomain {
+		return nil
+	}
+	values := a.args(items, s)
+	for _, v := range values {
+		if len(values) > maxDomain || !v.lit && (strings.Contains(v.text, unknown) || !v.home && !v.glob) {
+			return nil
+		}
+	}
+	return values
 }
 
 // simple analyses a simple command: assignments and words.

@@ -24,6 +24,17 @@ type variable struct {
 	used      bool
 	calls     []int
 	redirects []int
+	// domain are the values that a loop gives it, and files the places in the
+	// facts that depend on it.
+	domain []arg
+	files  []int
+}
+
+// hiddenCommand is a value that would run a command if it were evaluated as
+// arithmetic.
+type hiddenCommand struct {
+	text string
+	s    scope
 }
 
 // shifting are the variables that have values of their own.
@@ -92,11 +103,12 @@ func (a *analysis) assign(as *syntax.Assign, s scope, plain bool) {
 			lit = false
 		}
 		if hidesCommand(value) {
-			a.hidden = true
+			a.hide(value, s)
 		}
+		a.commandVariable(name, arg{text: value, lit: lit}, s)
 	}
-	if len(name) == 3 && strings.HasPrefix(name, "PS") && strings.ContainsAny(value, "$`") {
-		a.dynamic() // a prompt is expanded whenever it is shown: PS4 by set -x
+	if name == "BASH_CMDS" || name == "BASH_ALIASES" {
+		a.tableOfCommands(as, s)
 	}
 	if v := s.vars.at(name); constant && lit && v.assigned == 1 {
 		v.value, v.known = value, true
@@ -104,10 +116,14 @@ func (a *analysis) assign(as *syntax.Assign, s scope, plain bool) {
 	a.word(as.Value, s)
 }
 
+func isPlainParameter(p *syntax.ParamExp) bool {
+	return !p.Excl && !p.Length && !p.Width && !p.IsSet && p.Index == nil && p.Slice == nil && p.Repl == nil && p.Names == 0 &&
+		p.Exp == nil && len(p.Modifiers) == 0 && p.Flags == nil
+}
+
 // constant returns the value of a parameter if it is a constant.
 func (a *analysis) constant(p *syntax.ParamExp, s scope) (string, bool) {
-	if p.Param == nil || p.Excl || p.Length || p.Width || p.IsSet || p.Index != nil || p.Slice != nil || p.Repl != nil || p.Names != 0 ||
-		p.Exp != nil || len(p.Modifiers) > 0 || p.Flags != nil {
+	if p.Param == nil || !isPlainParameter(p) {
 		return "", false
 	}
 	v := s.vars.byName[p.Param.Value]
@@ -129,10 +145,27 @@ func (a *analysis) constant(p *syntax.ParamExp, s scope) (string, bool) {
 func (a *analysis) settle() {
 	if a.arithmetic && a.hidden {
 		a.dynamic()
+		for _, v := range a.values {
+			a.expansion(v.text, v.s)
+		}
+	}
+	home := false
+	for _, table := range a.tables {
+		home = home || table.loose || table.byName["HOME"] != nil || table.byName["PWD"] != nil
+	}
+	for i := range a.command.Files {
+		if f := &a.command.Files[i]; f.Home && home {
+			f.Dynamic = true
+		}
 	}
 	for _, table := range a.tables {
 		ifs := table.byName["IFS"] != nil
 		for _, v := range table.byName {
+			for _, i := range v.files {
+				if v.assigned != 1 || table.loose || ifs {
+					a.command.Files[i].Dynamic = true
+				}
+			}
 			if !v.used || v.assigned == 1 && !table.loose && !ifs {
 				continue
 			}
@@ -154,6 +187,73 @@ func (a *analysis) settle() {
 			a.command.Redirects[l.index].Dynamic = true
 		}
 	}
+	for _, l := range a.lateFiles {
+		if l.changes != a.dirs.changes {
+			a.command.Files[l.index].Dynamic = true
+		}
+	}
+}
+
+// hide records a value that arithmetic would run a command of.
+func (a *analysis) hide(text string, s scope) {
+	a.hidden = true
+	if len(a.values) < maxCalls {
+		a.values = append(a.values, hiddenCommand{text, s})
+	}
+}
+
+// expansion analyses the commands that the expansion of a text runs.
+func (a *analysis) expansion(text string, s scope) {
+	s.vars = a.variables()
+	a.evaluate(arg{text: "[[ -n \"" + strings.ReplaceAll(text, `"`, "") + "\" ]]"}, s.again())
+}
+
+// commandVariables are the variables whose value is a command text, which the
+// shell or a program that it starts runs.
+var commandVariables = map[string]bool{
+	"PROMPT_COMMAND": true, "GIT_SSH_COMMAND": true, "GIT_SSH": true, "GIT_PAGER": true, "GIT_EDITOR": true, "GIT_SEQUENCE_EDITOR": true,
+	"GIT_EXTERNAL_DIFF": true, "GIT_PROXY_COMMAND": true, "GIT_ASKPASS": true, "SSH_ASKPASS": true, "PAGER": true, "MANPAGER": true,
+	"EDITOR": true, "VISUAL": true, "FCEDIT": true, "BROWSER": true, "RSYNC_RSH": true, "TAR_OPTIONS": true, "LESSOPEN": true,
+	"LESSCLOSE": true, "RUSTC_WRAPPER": true, "RUSTC_WORKSPACE_WRAPPER": true, "RUSTC": true, "CC": true, "CXX": true, "MAKEFLAGS": true,
+	"SHELL": true, "SUDO_ASKPASS": true, "FZF_DEFAULT_COMMAND": true, "RSYNC_CONNECT_PROG": true, "CVS_RSH": true, "CARGO_BUILD_RUSTC_WRAPPER": true,
+}
+
+// commandVariable follows the value of a variable that holds a command.
+func (a *analysis) commandVariable(name string, value arg, s scope) {
+	if len(name) == 3 && strings.HasPrefix(name, "PS") && strings.ContainsAny(value.text, "$`") {
+		a.dynamic() // a prompt is expanded whenever it is shown: PS4 by set -x
+		a.expansion(value.text, s.through(name))
+		return
+	}
+	if !commandVariables[name] || value.text == "" {
+		return
+	}
+	inner := a.child(s.through(name))
+	inner.maybe, inner.replayed = true, true
+	text := strings.TrimPrefix(value.text, "|")
+	if name == "MAKEFLAGS" || name == "TAR_OPTIONS" {
+		program := map[string]string{"MAKEFLAGS": "make ", "TAR_OPTIONS": "tar "}[name]
+		text = program + text
+	}
+	a.evaluate(arg{text: text, lit: value.lit}, inner)
+}
+
+// tableOfCommands follows what is put into the shell's own tables of programs
+// and aliases.
+func (a *analysis) tableOfCommands(as *syntax.Assign, s scope) {
+	a.dynamic()
+	words := []*syntax.Word{as.Value}
+	if as.Array != nil {
+		words = nil
+		for _, e := range as.Array.Elems {
+			words = append(words, e.Value)
+		}
+	}
+	for _, w := range words {
+		if w != nil {
+			a.evaluate(a.one(w, s), a.child(s.through(as.Name.Value).again()))
+		}
+	}
 }
 
 // evaluators are the builtins that evaluate an array index in an argument.
@@ -168,9 +268,10 @@ func (a *analysis) effects(name string, args []arg, s scope) {
 		if !hidesCommand(g.text) {
 			continue
 		}
-		a.hidden = true
+		a.hide(g.text, s)
 		if evaluators[name] {
 			a.dynamic()
+			a.expansion(g.text, s)
 		}
 	}
 	switch name {
