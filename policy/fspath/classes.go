@@ -194,8 +194,8 @@ var exampleSuffixes = []string{".example", ".sample", ".template", ".dist"}
 // classWithin returns the class of an absolute path without dot segments. Of
 // one that is in a project, spelled in one of two ways, only the part below
 // counts.
-func classWithin(path, root, real string) string {
-	for _, dir := range [...]string{filepath.Clean(root), real} {
+func classWithin(path, root, resolved string) string {
+	for _, dir := range [...]string{filepath.Clean(root), resolved} {
 		if relative, inside := below(dir, path); inside && dir != "/" {
 			if relative == "." {
 				return plain
@@ -274,14 +274,14 @@ func meet(rule, pattern string) bool {
 	if rule == ".env.*" && isExample(pattern) {
 		return false
 	}
-	a, b := []rune(rule), bracketless(pattern)
+	b := bracketless(pattern)
 	// row[j] reports whether what is read of the rule and b[:j] can be the same.
 	row := make([]bool, len(b)+1)
 	row[0] = true
 	for j := range b {
 		row[j+1] = row[j] && b[j] == '*'
 	}
-	for _, c := range a {
+	for _, c := range rule {
 		next := make([]bool, len(b)+1)
 		next[0] = row[0] && c == '*'
 		for j, d := range b {

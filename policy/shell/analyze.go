@@ -55,6 +55,8 @@ type analysis struct {
 	spent   int
 	seen    map[string]bool // the names in Assigns
 	aliases map[string][]string
+	// functions are those of the text that use their arguments.
+	functions map[string]declared
 	// stopped reports that a bound was exceeded and nothing more is read.
 	stopped bool
 	// arithmetic and hidden report that something is evaluated as arithmetic,
@@ -83,9 +85,9 @@ type scope struct {
 	// replayed reports that a statement here may run later, or repeatedly.
 	replayed bool
 	depth    int
-	// expanding are the aliases whose text this is.
-	expanding []string
-	vars      *variables
+	// expanding are the aliases whose text this is, and functions the functions.
+	expanding, functions []string
+	vars                 *variables
 }
 
 // through returns the scope of what is reached by one more step.

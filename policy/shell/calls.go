@@ -3,6 +3,8 @@ package shell
 import (
 	"slices"
 	"strings"
+
+	"mvdan.cc/sh/v3/syntax"
 )
 
 // added are the arguments that a launcher adds to those that are written.
@@ -46,6 +48,9 @@ func (a *analysis) call(args []arg, s scope) {
 	if !known {
 		a.dynamic()
 	}
+	if c.Name == "" && a.candidates(args, s) {
+		return
+	}
 	at := 0
 	if sub := subcommanders[c.Name]; sub != nil {
 		var unsure bool
@@ -57,6 +62,9 @@ func (a *analysis) call(args []arg, s scope) {
 		c.Operand = operand(args, at)
 	}
 	c.Plain = plain(c.Name)
+	if c.Name == "" && args[0].glob && !strings.Contains(args[0].text, unknown) {
+		c.Plain = plain(args[0].text[strings.LastIndexByte(args[0].text, '/')+1:])
+	}
 	p := &performed{call: &c, args: args, at: at}
 	if c.Name != "" {
 		p.effects()
@@ -66,6 +74,11 @@ func (a *analysis) call(args []arg, s scope) {
 	if c.Name == "" {
 		return
 	}
+	if slices.Contains(s.functions, c.Name) && (slices.Contains(s.via, "background") || slices.Contains(s.via, "pipe")) {
+		p.effect(destroys) // a function that starts itself never ends
+		a.command.Calls[len(a.command.Calls)-1].Effects = c.Effects
+	}
+	a.function(c.Name, args, s)
 	a.files(p, s)
 	a.hooks(p, s)
 	if a.stopped {
@@ -73,6 +86,53 @@ func (a *analysis) call(args []arg, s scope) {
 	}
 	a.effects(c.Name, args, s)
 	a.launch(c.Name, args, s)
+}
+
+// candidates records a call for each program that an unknown name can be, and
+// reports whether there are any.
+func (a *analysis) candidates(args []arg, s scope) bool {
+	if args[0].origin == nil {
+		return false
+	}
+	found := false
+	for _, v := range args[0].values() {
+		if v.lit && v.text != "" && !v.below && !a.stopped && !strings.ContainsAny(v.text, "*?[") {
+			found = true
+			v.text, _, _ = strings.Cut(v.text, " ")
+			a.call(slices.Concat([]arg{v}, args[1:]), s)
+			if n := len(a.command.Calls); n > 0 {
+				a.command.Calls[n-1].Dynamic = true
+			}
+		}
+	}
+	return found
+}
+
+// declared is a function of the text that uses its arguments.
+type declared struct {
+	body *syntax.Stmt
+	src  string
+}
+
+// function follows a call of a function with its arguments. What does not
+// depend on them was followed where it is declared.
+func (a *analysis) function(name string, args []arg, s scope) {
+	f, ok := a.functions[name]
+	if !ok || slices.Contains(s.functions, name) {
+		return
+	}
+	a.spent += len(f.src)
+	if a.spent > maxSpent {
+		a.refuse("too much text within text")
+		return
+	}
+	outer, set := s.vars.positional, s.vars.set
+	inner := s.through("function").again()
+	inner.src = f.src
+	inner.functions = slices.Concat(s.functions, []string{name})
+	inner.vars.positional, inner.vars.set = args[1:], 1
+	a.stmt(f.body, inner)
+	s.vars.positional, s.vars.set = outer, set
 }
 
 // program returns the name and the path of a program, and whether they are
@@ -164,7 +224,9 @@ func (a *analysis) launch(name string, args []arg, s scope) {
 
 // child returns the scope of a new shell.
 func (a *analysis) child(s scope) scope {
+	parent := s.vars
 	s.vars = a.variables()
+	s.vars.parent = parent
 	s.maybe = false
 	s.shared = true
 	return s
@@ -244,6 +306,7 @@ func replaced(args []arg, by []string, domain []arg) []arg {
 // option follows a launcher that takes a command text as an option.
 func (a *analysis) option(l *launcher, in invocation, s scope) {
 	for _, p := range in.programs {
+		a.dynamic() // it runs under another name
 		a.call([]arg{p}, s)
 	}
 	for _, t := range in.texts {
@@ -354,6 +417,9 @@ options:
 		inner.shared = true
 		if args[0].many {
 			a.dynamic()
+		}
+		if len(args) > 1 {
+			inner.vars.zero, inner.vars.positional, inner.vars.set = &args[1], args[2:], 1
 		}
 		a.evaluate(args[0], inner)
 	case len(args) > 0 && !stdin && !isStream(args[0].text):

@@ -29,6 +29,8 @@ type consequence struct {
 	versioned bool
 	// remote says that an operand must name another machine.
 	remote bool
+	// bare says that there is no operand.
+	bare bool
 	// discards says that an operand must look like a file.
 	discards bool
 }
@@ -56,7 +58,7 @@ var consequences = map[string][]consequence{
 	"git help": {{is: network, with: []string{"-w", "--web"}}}, "git credential": {{is: network}}, "git archive": {{is: network, with: []string{"--remote"}}},
 
 	"find": {{is: destroys, with: []string{"-delete"}}}, "shred": {{is: destroys}}, "wipe": {{is: destroys}}, "srm": {{is: destroys}}, "truncate": {{is: destroys}},
-	"chmod": {{is: destroys, with: []string{"-R", "--recursive"}}}, "chown": {{is: destroys, with: []string{"-R", "--recursive"}}}, "chgrp": {{is: destroys, with: []string{"-R", "--recursive"}}},
+	"chmod": {{is: persists, operand: []string{"u+s", "g+s", "+s", "a+s", "ug+s", "u=s", "4755", "4777", "4711", "2755", "2777", "6755", "6777", "04755", "06755"}}, {is: destroys, with: []string{"-R", "--recursive"}}}, "chown": {{is: destroys, with: []string{"-R", "--recursive"}}}, "chgrp": {{is: destroys, with: []string{"-R", "--recursive"}}},
 	"rsync": {{is: destroys, with: []string{"--delete", "--del", "--remove-source-files", "--delete-after", "--delete-before", "--delete-during", "--delete-excluded"}}, {is: network, remote: true}},
 	"kill":  {{is: destroys, operand: []string{"1"}}, {is: destroys, with: []string{"-1"}}},
 	"tar":   {{is: network, with: []string{"--rsh-command"}}},
@@ -65,6 +67,7 @@ var consequences = map[string][]consequence{
 	"npm exec": {{is: fetches}}, "npm x": {{is: fetches}}, "npm create": {{is: fetches}}, "npm init": {{is: fetches, least: 1}}, "npm innit": {{is: fetches, least: 1}},
 	"npm install": {{is: fetches}}, "npm i": {{is: fetches}}, "npm ci": {{is: fetches}}, "npm add": {{is: fetches}}, "npm update": {{is: fetches}}, "npm isntall": {{is: fetches}}, "npm in": {{is: fetches}},
 	"npm ins": {{is: fetches}}, "npm inst": {{is: fetches}}, "npm insta": {{is: fetches}}, "npm instal": {{is: fetches}}, "npm install-test": {{is: fetches}}, "npm it": {{is: fetches}}, "npm up": {{is: fetches}}, "npm upgrade": {{is: fetches}}, "npm clean-install": {{is: fetches}},
+	"yarn":     {{is: fetches, bare: true, without: []string{"--version", "-v", "--help"}}},
 	"yarn add": {{is: fetches}}, "yarn install": {{is: fetches}}, "yarn dlx": {{is: fetches}}, "yarn create": {{is: fetches}}, "yarn global": {{is: fetches}}, "yarn up": {{is: fetches}}, "yarn upgrade": {{is: fetches}},
 	"pnpm add": {{is: fetches}}, "pnpm install": {{is: fetches}}, "pnpm i": {{is: fetches}}, "pnpm dlx": {{is: fetches}}, "pnpm create": {{is: fetches}}, "pnpm update": {{is: fetches}}, "pnpm up": {{is: fetches}},
 	"bun add": {{is: fetches}}, "bun install": {{is: fetches}}, "bun i": {{is: fetches}}, "bun x": {{is: fetches}}, "bun create": {{is: fetches}}, "bun update": {{is: fetches}}, "bun upgrade": {{is: fetches}},
@@ -138,7 +141,7 @@ func (p *performed) consequence(c *consequence, args []arg) {
 		host, _, colon := strings.Cut(g.text, ":")
 		remote = remote || colon && !strings.Contains(host, "/") || strings.Contains(g.text, "://")
 	}
-	if with && without && operand && versioned && remote && discards && operands >= c.least {
+	if with && without && operand && versioned && remote && discards && operands >= c.least && (!c.bare || operands == 0) {
 		p.effect(c.is)
 	}
 }

@@ -1,6 +1,7 @@
 package shell
 
 import (
+	"path"
 	"slices"
 	"strings"
 )
@@ -63,6 +64,8 @@ type operation struct {
 	recursive []string
 	// equals are the beginnings of operands whose rest is a file.
 	equals map[string]string
+	// revision says that the file stands behind a colon in an operand.
+	revision bool
 	// copies says that what is read can be run afterwards under another name.
 	copies bool
 }
@@ -79,10 +82,19 @@ func inProgramDir(path string) bool {
 	return false
 }
 
+// mayBeProgram reports whether a path may lead to where programs are kept,
+// however it is spelled.
+func mayBeProgram(text string) bool {
+	if i := strings.LastIndex(text, "../"); i >= 0 && !strings.HasPrefix(text, "/") {
+		text = "/" + text[i+len("../"):] // it may lead up to the root
+	}
+	return inProgramDir(path.Clean(text))
+}
+
 // files records the files that a call uses.
 func (a *analysis) files(p *performed, s scope) {
-	if path := p.args[0]; p.call.Path != "" && !(path.lit && inProgramDir(path.text)) {
-		a.file(path, File{Access: execute, By: p.call.Name}, s)
+	if program := p.args[0]; p.call.Path != "" && (!program.lit || !inProgramDir(program.text)) {
+		a.file(program, File{Access: execute, By: p.call.Name}, s)
 	}
 	name := strings.ToLower(p.call.Name)
 	if name == "tar" || name == "gtar" || name == "bsdtar" {
@@ -124,6 +136,13 @@ func (a *analysis) operands(o *operation, p *performed, args []arg, s scope) {
 		if len(o.equals) > 0 {
 			name, path, ok := strings.Cut(g.text, "=")
 			if f.Access = o.equals[name]; !ok || f.Access == "" {
+				continue
+			}
+			g.text = path
+		}
+		if o.revision {
+			_, path, ok := strings.Cut(g.text, ":")
+			if !ok || !g.lit {
 				continue
 			}
 			g.text = path
@@ -232,13 +251,22 @@ func (o *operation) full(name string) string {
 // copied follows a program that is copied or linked: under its new name it is
 // no longer known.
 func (a *analysis) copied(g arg, p *performed, s scope) {
-	for _, path := range g.values() {
-		if !path.lit && !path.glob || !inProgramDir(path.text) {
+	for _, v := range g.values() {
+		if !v.lit && !v.glob {
 			continue
 		}
-		a.dynamic()
-		if path.lit {
-			a.call([]arg{literal(path.text)}, s.through(p.call.Name))
+		places := []string{v.text}
+		for _, dir := range a.dirs.others {
+			places = append(places, dir+"/"+v.text)
+		}
+		for _, place := range places {
+			if !mayBeProgram(place) {
+				continue
+			}
+			a.dynamic()
+			if v.lit {
+				a.call([]arg{literal(place)}, s.through(p.call.Name))
+			}
 		}
 	}
 }
@@ -416,7 +444,7 @@ func listing(c *Call) []arg {
 	}
 	feed := []arg{{text: ".", lit: true, below: true}}
 	for _, v := range c.Argv[1:] {
-		if !strings.HasPrefix(v, "-") && (strings.HasPrefix(v, "/") || strings.HasPrefix(v, "..") || strings.Contains(v, "/..")) {
+		if !strings.HasPrefix(v, "-") && (c.Name == "ls" || strings.HasPrefix(v, "/") || strings.HasPrefix(v, "..") || strings.Contains(v, "/..")) {
 			feed = append(feed, arg{text: v, lit: true, below: true})
 		}
 	}

@@ -12,6 +12,7 @@ const (
 	runsText    reach = iota + 1 // a command text
 	runsProgram                  // the path of a program
 	runsRest                     // all that follows, an argument vector
+	runsEach                     // all that follows but options, a command text or an argument vector
 	runsSetting                  // a setting, some of which hold a command text
 	runsExec                     // a command text behind "exec="
 	runsList                     // a command text with commas for spaces
@@ -56,6 +57,7 @@ var hooks = map[string][]hook{
 	"bind":     {{[]string{"-x"}, loads}, {[]string{"-f"}, loads}},
 	"complete": {{[]string{"-C"}, runsText}, {[]string{"-F"}, loads}},
 	"enable":   {{[]string{"-f"}, loads}},
+	"open":     {{[]string{"-a", "-b"}, runsProgram}},
 	"fc":       {{[]string{"-e", "-s"}, loads}},
 	"shopt":    {{[]string{"dotglob", "expand_aliases", "lastpipe", "extglob", "nullglob"}, loads}},
 	"jobs":     {{[]string{"-x"}, runsRest}},
@@ -72,14 +74,13 @@ var hooks = map[string][]hook{
 	"npm exec": {{[]string{"-c", "--call"}, runsText}}, "npm x": {{[]string{"-c", "--call"}, runsText}},
 	"nix-shell":   {{[]string{"--run", "--command"}, runsText}},
 	"nix develop": {{[]string{"-c", "--command"}, runsRest}}, "nix shell": {{[]string{"-c", "--command"}, runsRest}},
-	"sg":            {{[]string{"-c"}, runsText}},
 	"fish":          {{[]string{"-c", "--command", "-C", "--init-command"}, runsText}},
 	"sqlite3":       {{[]string{"-init", "-cmd"}, loads}},
 	"cargo watch":   {{[]string{"-s", "--shell"}, runsText}},
 	"logrotate":     {{[]string{"-f"}, loads}},
 	"git rebase":    {{[]string{"-x", "--exec"}, runsText}},
 	"git bisect":    {{[]string{"run"}, runsRest}},
-	"git submodule": {{[]string{"foreach"}, runsText}},
+	"git submodule": {{[]string{"foreach"}, runsEach}},
 	"git difftool":  {{[]string{"-x", "--extcmd"}, runsText}},
 	"git fetch":     uploading, "git pull": uploading, "git ls-remote": uploading, "git push": uploading, "git archive": uploading, "git fetch-pack": uploading, "git send-pack": uploading,
 	"git clone":         {{[]string{"-u", "--upload-pack"}, runsText}, {[]string{"-c", "--config"}, runsFilter}, {[]string{"--template"}, loads}},
@@ -151,6 +152,14 @@ func (a *analysis) hooked(list []hook, args []arg, s scope) {
 			value, found := list[i].value(args, j)
 			if !found {
 				continue
+			}
+			if list[i].is == runsEach {
+				rest := args[j+1:]
+				for len(rest) > 0 && strings.HasPrefix(rest[0].text, "-") {
+					rest = rest[1:]
+				}
+				a.evaluate(join(rest), a.child(s))
+				return
 			}
 			if list[i].is == runsRest {
 				a.call(args[j+1:], s)
@@ -230,7 +239,7 @@ func (a *analysis) reached(is reach, value arg, s scope) {
 		if text := gitCommand(value.text); text != "" {
 			a.evaluate(arg{text: text, lit: value.lit && text != unknown}, a.child(s))
 		}
-	case loads:
+	case loads, runsRest, runsEach:
 		a.dynamic()
 	}
 }
@@ -281,6 +290,9 @@ func (a *analysis) gitRemote(p *performed, s scope) {
 		a.dynamic()
 	case text != "":
 		a.evaluate(arg{text: text, lit: operands[1].lit && text != unknown}, a.child(s))
+		if first, _, _ := strings.Cut(text, " "); !tame[first] {
+			a.dynamic()
+		}
 	}
 }
 

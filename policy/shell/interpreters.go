@@ -111,6 +111,9 @@ var (
 	}
 )
 
+// codeModules are the modules of Python that run code.
+var codeModules = map[string]bool{"code": true, "pdb": true, "timeit": true, "idlelib": true, "asyncio": true, "runpy": true, "trace": true}
+
 // versionless returns the name of a program without the version behind it:
 // python3.11 is python.
 func versionless(name string) string {
@@ -154,7 +157,13 @@ func (a *analysis) interpreter(p *performed, s scope) {
 		}
 		return
 	case in.module:
-		if rest := p.args[1+in.after:]; len(rest) > 0 && p.call.Name != "" && (l == interpreters["python"] || l == interpreters["pypy"]) {
+		rest := p.args[1+in.after:]
+		if in.attached != "" {
+			rest = slices.Concat([]arg{literal(in.attached)}, rest)
+		}
+		if len(rest) > 0 && codeModules[rest[0].text] {
+			p.runs(arg{})
+		} else if len(rest) > 0 && p.call.Name != "" && (l == interpreters["python"] || l == interpreters["pypy"]) {
 			p.module = rest
 		}
 		return
@@ -187,8 +196,10 @@ type told struct {
 	texts         []arg
 	module, quiet bool
 	script        *arg
-	// after is the place behind the option that names a module.
-	after int
+	// after is the place behind the option that names a module, and attached
+	// the name if it is in the same argument.
+	after    int
+	attached string
 }
 
 // look reads the arguments of an interpreter up to its script.
@@ -268,7 +279,7 @@ func (l *interpreter) bundle(out *told, file *bool, args []arg, i int) int {
 			out.texts = append(out.texts, v)
 			return i
 		case slices.Contains(l.module, option):
-			out.module = true
+			out.module, out.attached = true, rest.text
 			return i
 		case slices.Contains(l.file, option):
 			*file = true

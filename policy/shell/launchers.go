@@ -208,6 +208,7 @@ var launchers = map[string]*launcher{
 	"ld-linux.so.2":    loader, "ld-linux-x86-64.so.2": loader, "ld-linux-aarch64.so.1": loader, "ld-linux-armhf.so.3": loader,
 	"ld-musl-x86_64.so.1": loader, "ld-musl-aarch64.so.1": loader,
 
+	"chronic": {form: formWords, flags: "ve"}, "ifne": {form: formWords, flags: "n"}, "pee": {form: formText, each: true},
 	"rlwrap":       {form: formWords, flags: "aAceEiImMnNoOpPrRSuUvwWXz"},
 	"valgrind":     {form: formWords, flags: "qv", longFlags: []string{"leak-check", "track-origins", "error-exitcode", "tool", "log-file", "show-leak-kinds", "xml", "xml-file", "trace-children", "suppressions", "quiet"}},
 	"firejail":     {form: formWords, longFlags: []string{"noprofile", "private", "quiet", "net", "profile", "whitelist", "blacklist"}},
@@ -228,7 +229,7 @@ var launchers = map[string]*launcher{
 		longFlags:  []string{"user", "system", "scope", "pty", "pipe", "wait", "quiet", "collect", "shell", "remain-after-exit", "no-block", "no-ask-password", "same-dir", "send-sighup"},
 		longValues: []string{"unit", "property", "description", "slice", "uid", "gid", "nice", "working-directory", "setenv", "on-active", "on-boot", "on-calendar", "service-type", "host", "machine"},
 	},
-	"sg":        {form: formOption, text: []string{"c"}, operands: 1},
+	"sg":        {form: formText, flags: "c", operands: 1, longFlags: []string{"command"}},
 	"newgrp":    {form: formForeign},
 	"run-parts": {form: formForeign},
 	"coreutils": {form: formForeign},

@@ -77,6 +77,11 @@ func (a *analysis) param(p *syntax.ParamExp, s scope) {
 		// A value that is expanded as a prompt may hold commands.
 		if p.Exp.Word != nil && p.Exp.Word.Lit() == "P" {
 			a.dynamic()
+			if v := s.vars.lookup(p.Param.Value); v != nil {
+				for _, value := range v.seen {
+					a.expansion(value.text, s)
+				}
+			}
 		}
 	default:
 	}

@@ -3,6 +3,8 @@ package shell
 import (
 	"slices"
 	"strings"
+
+	"mvdan.cc/sh/v3/syntax"
 )
 
 // maxReplace bounds the strings that stand for unknown text in one call.
@@ -47,6 +49,9 @@ func (a *analysis) invocation(l *launcher, args []arg, s scope) invocation {
 		case l.assigns && isAssignment(g):
 			name, value, _ := strings.Cut(g.text, "=")
 			a.assigned(name, s)
+			if g.lit && syntax.ValidName(name) {
+				s.vars.remember(name, value)
+			}
 			a.commandVariable(name, arg{text: value, lit: g.lit}, s)
 			args = args[1:]
 		case operands > 0 && !in.words:

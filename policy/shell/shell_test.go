@@ -77,8 +77,8 @@ func facts(c shell.Command) string {
 		if call.Subcommand != "" {
 			name += ":" + call.Subcommand
 		}
-		for _, e := range call.Effects {
-			name += "!" + e
+		if len(call.Effects) > 0 {
+			name += "!" + strings.Join(call.Effects, "!")
 		}
 		steps := append(append([]string{}, call.Via...), name+mark(call.Dynamic))
 		parts = append(parts, strings.Join(steps, ">"))
@@ -337,11 +337,16 @@ func FuzzAnalyze(f *testing.F) {
 }
 
 func BenchmarkAnalyze(b *testing.B) {
-	long := strings.Repeat("# a comment that says what the next line is for\nif [ -f \"$x\" ]; then cp \"$x\" 'a b' >> log 2>&1; fi\n", 1<<20/101)
+	line := "# a comment that says what the next line is for, and " + strings.Repeat("why ", 30) + "\nif [ -f f ]; then cp f 'a b' >> log 2>&1; fi\n"
+	half, whole := strings.Repeat(line, 1<<19/len(line)), strings.Repeat(line, 1<<20/len(line))
+	if c := shell.Analyze(half); !c.Parsed {
+		b.Fatalf("the script is not understood: %s", deref(c.Problem))
+	}
 	for _, bb := range []struct{ name, src string }{
 		{"typical", `cd sub && go test ./... 2>&1 | grep -v "^ok" | head -n 20`},
 		{"launchers", `sudo env A=1 timeout 5 bash -c 'curl -s x | tee out'`},
-		{"script", long},
+		{"half a script", half},
+		{"script", whole},
 	} {
 		b.Run(bb.name, func(b *testing.B) {
 			b.SetBytes(int64(len(bb.src)))

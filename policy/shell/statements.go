@@ -1,6 +1,7 @@
 package shell
 
 import (
+	"slices"
 	"strings"
 
 	"mvdan.cc/sh/v3/syntax"
@@ -60,7 +61,12 @@ func (a *analysis) stmt(stmt *syntax.Stmt, s scope) {
 		if c.Name == nil || c.Body == nil || !isCompound(c.Body.Cmd) {
 			a.problem("holds a function without a name or without a compound command")
 		}
-		a.stmt(c.Body, s.through("function").again())
+		inner := s.through("function").again()
+		if c.Name != nil {
+			inner.functions = slices.Concat(s.functions, []string{c.Name.Value})
+			a.declareFunction(c, s)
+		}
+		a.stmt(c.Body, inner)
 	case *syntax.TimeClause:
 		a.stmt(c.Stmt, s.through("time"))
 	case *syntax.CoprocClause:
@@ -83,6 +89,24 @@ func (a *analysis) stmt(stmt *syntax.Stmt, s scope) {
 		a.problem("holds a construct that is not known")
 	}
 	a.redirectWords(stmt.Redirs, outer)
+}
+
+// declareFunction remembers a function that uses its arguments.
+func (a *analysis) declareFunction(c *syntax.FuncDecl, s scope) {
+	from, to := int(c.Pos().Offset()), int(c.End().Offset())
+	if from < 0 || to > len(s.src) || from > to || to-from > 64<<10 || c.Body == nil {
+		return
+	}
+	text := s.src[from:to]
+	for _, use := range []string{"$@", "$*", "${@", "${*", "$1", "${1", "$2", "${2", "$3"} {
+		if strings.Contains(text, use) {
+			if a.functions == nil {
+				a.functions = map[string]declared{}
+			}
+			a.functions[c.Name.Value] = declared{c.Body, s.src}
+			return
+		}
+	}
 }
 
 // isCompound reports whether bash takes a command for the body of a function.

@@ -150,7 +150,7 @@ func gitCommand(setting string) string {
 		return ""
 	case last == "helper" && !strings.HasPrefix(value, "/"):
 		return "" // the name of one of git's own helpers
-	case last == "hookspath":
+	case last == "hookspath", last == "attributesfile", last == "templatedir", section == "include", section == "includeif":
 		return unknown // whichever programs are in that directory
 	case section == "pager" || gitPrograms[last]:
 		return value

@@ -238,6 +238,10 @@ func (a *analysis) fields(w *syntax.Word, s scope, written string) []arg {
 			f.started = true
 			a.quoted(&f, p.Parts, s)
 		case *syntax.ParamExp:
+			if elements, known := a.elements(p, s); known {
+				f.list(elements, true)
+				continue
+			}
 			value, known := a.constant(p, s)
 			if !known || strings.ContainsAny(value, `*?[\`) {
 				f.parameter(p, true, s)
@@ -269,6 +273,10 @@ func (a *analysis) quoted(f *fields, parts []syntax.WordPart, s scope) {
 		case *syntax.Lit:
 			f.add(unescapeQuoted(p.Value, "$`\"\\"))
 		case *syntax.ParamExp:
+			if elements, known := a.elements(p, s); known {
+				f.list(elements, false)
+				continue
+			}
 			if value, known := a.constant(p, s); known {
 				f.add(value)
 				continue
@@ -289,6 +297,14 @@ func (f *fields) parameter(p *syntax.ParamExp, many bool, s scope) {
 	fresh := !strings.Contains(f.cur.String(), unknown)
 	if !fresh || p.Param == nil || !isPlainParameter(p) {
 		f.addUnknown(many)
+		if fresh && p.Exp != nil && p.Exp.Word != nil && p.Exp.Word.Lit() != "" {
+			switch p.Exp.Op {
+			case syntax.DefaultUnset, syntax.DefaultUnsetOrNull, syntax.AssignUnset, syntax.AssignUnsetOrNull, syntax.AlternateUnset, syntax.AlternateUnsetOrNull:
+				// What else it can be is not known.
+				f.open.origin = among(literal(p.Exp.Word.Lit()), arg{text: unknown})
+			default:
+			}
+		}
 		return
 	}
 	switch v := s.vars.byName[p.Param.Value]; {
@@ -303,6 +319,31 @@ func (f *fields) parameter(p *syntax.ParamExp, many bool, s scope) {
 		f.open.origin = among(literal("."))
 	default:
 		f.addUnknown(many)
+		if v := s.vars.lookup(p.Param.Value); v != nil {
+			f.open.origin = among(slices.Concat(v.domain, v.seen, []arg{{text: unknown}})...)
+		}
+	}
+}
+
+// list adds the elements of an array or the positional parameters, each of
+// which is an argument of its own, and is split if it is not quoted.
+func (f *fields) list(elements []arg, split bool) {
+	for i, e := range elements {
+		if i > 0 {
+			f.flush()
+		}
+		switch {
+		case !e.lit:
+			f.addUnknown(e.many || split)
+			f.open.origin = e.origin
+			if !strings.Contains(e.text, unknown) {
+				f.open.origin = among(e)
+			}
+		case split && strings.ContainsAny(e.text, " \t\n"):
+			f.split(e.text)
+		default:
+			f.add(e.text)
+		}
 	}
 }
 
@@ -315,6 +356,14 @@ func (f *fields) substitution(p *syntax.CmdSubst, many bool) {
 		f.addUnknown(many)
 		if fresh {
 			f.open.origin = among(literal("."))
+		}
+		return
+	}
+	if text, known := printed(words); known {
+		if many {
+			f.split(text)
+		} else {
+			f.add(text)
 		}
 		return
 	}
@@ -341,6 +390,19 @@ func (f *fields) substitution(p *syntax.CmdSubst, many bool) {
 	if fresh {
 		f.open.origin = among(literal("/usr/bin"))
 	}
+}
+
+// printed returns what echo and printf print, if that is certain.
+func printed(words []string) (text string, known bool) {
+	if len(words) < 2 || words[0] != "echo" && (words[0] != "printf" || len(words) > 2) {
+		return "", false
+	}
+	for _, w := range words[1:] {
+		if w[0] == '-' || strings.ContainsAny(w, `\*?[`) || words[0] == "printf" && strings.Contains(w, "%") {
+			return "", false
+		}
+	}
+	return strings.Join(words[1:], " "), true
 }
 
 // simpleWords returns the words of a simple command, nil if it is another or

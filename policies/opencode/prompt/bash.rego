@@ -30,6 +30,22 @@ deny contains {
 }
 
 # METADATA
+# title: Pattern of a banned command
+# description: The name is a pattern of the shell that may match a banned program.
+deny contains {
+	"id": "bash.banned_command",
+	"message": sprintf("%s is banned, and %s may be it", [program, call.plain]),
+} if {
+	some call in input.prompt.command.calls
+	call.name == ""
+	regex.match(`[*?\[]`, call.plain)
+	some name, program in config.banned_commands
+	is_string(program)
+	glob.match(call.plain, [], name)
+	not config.banned_commands[program] == false
+}
+
+# METADATA
 # title: Questions by a rule
 # description: The rules that want a person to be asked because of what they saw.
 # scope: document

@@ -215,6 +215,13 @@ test_name_that_looks_like_a_banned_one_is_denied if {
 	_ids(decision) == {"bash.banned_command"}
 }
 
+test_pattern_that_may_match_a_banned_program_is_denied[pattern] if {
+	some pattern in ["c?rl", "cu*l", "[cx]url", "w*"]
+	decision := prompt.decision with input as _call({"name": "", "subcommand": "", "plain": pattern, "dynamic": true})
+	decision.effect == "deny"
+	_ids(decision) == {"bash.banned_command"}
+}
+
 _files(facts) := _command({"files": [object.union(
 	{
 		"path": "src",
