@@ -126,7 +126,7 @@ func filePaths(files []shell.File, c Call, cwd string) []fspath.Path {
 			continue // there is a rule for what is not known
 		}
 		u := use{f.Path, fspath.Write, f.Glob}
-		if f.Access == "read" || f.Access == "execute" {
+		if f.Access == "read" || f.Access == "execute" || f.Access == "unknown" {
 			u.access = fspath.Read
 		}
 		if f.Home {
@@ -135,12 +135,15 @@ func filePaths(files []shell.File, c Call, cwd string) []fspath.Path {
 		if seen[u] {
 			continue
 		}
-		seen[u] = true
+		seen[u] = f.Access != "unknown"
+		resolve := fspath.Resolve
 		if f.Glob {
-			paths = append(paths, fspath.ResolvePattern(c.Root, cwd, u.path, u.access))
-			continue
+			resolve = fspath.ResolvePattern
 		}
-		paths = append(paths, fspath.Resolve(c.Root, cwd, u.path, u.access))
+		// What may be no file at all counts only if it would be a secret.
+		if p := resolve(c.Root, cwd, u.path, u.access); f.Access != "unknown" || p.Class == "secret" {
+			paths = append(paths, p)
+		}
 	}
 	return paths
 }

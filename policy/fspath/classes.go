@@ -264,11 +264,17 @@ func matches(pattern string, names []string) bool {
 	return true
 }
 
+// isBare reports whether a pattern says nothing of a name, as "*" does: what it
+// matches is looked up rather than guessed.
+func isBare(pattern string) bool {
+	return pattern[0] != '.' && strings.Trim(pattern, "*?.") == ""
+}
+
 // meet reports whether a name can match both a rule and a pattern of a shell.
 // A bracket counts as any character. As in a shell, a pattern that does not
 // start with a dot matches no name that does.
 func meet(rule, pattern string) bool {
-	if strings.HasPrefix(rule, ".") && pattern[0] != '.' {
+	if strings.HasPrefix(rule, ".") && pattern[0] != '.' || isBare(pattern) && rule != "*" {
 		return false
 	}
 	if rule == ".env.*" && isExample(pattern) {

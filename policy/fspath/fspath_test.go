@@ -522,10 +522,10 @@ func TestResolvePattern(t *testing.T) {
 		{".env.ex*.example", "plain", true},
 		{"*/.env", "secret", true},
 		{".git/h*/x", "vcs", true},
-		{".g*/config", "vcs", true},
+		{".gi*/config", "vcs", true},
 		{"**/.env", "secret", true},
 		{"../*", "plain", false},
-		{"out/*", "plain", false},
+		{"out/h?sts", "plain", false},
 		{"out/shad*", "secret", false},
 		{"/proc/*/environ", "secret", false},
 		{"/h*/u/.s*/id*", "secret", false},
@@ -536,7 +536,23 @@ func TestResolvePattern(t *testing.T) {
 			t.Errorf("ResolvePattern(%s) = %+v, want class %s, inside %v", row.pattern, p, row.class, row.inside)
 		}
 	}
-	for _, pattern := range []string{"*/../x", "*/..", "x\x00*", "[/../x", strings.Repeat("../x/", 1) + "*/../*"} {
+	// Of a bare pattern the names that exist count.
+	full := t.TempDir()
+	for _, name := range []string{"a.go", "key.pem", ".env"} {
+		if err := os.WriteFile(filepath.Join(full, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if p := fspath.ResolvePattern(full, full, "*", fspath.Read); p.Class != "secret" {
+		t.Errorf("ResolvePattern(*) = %+v beside a key, want secret", p)
+	}
+	if err := os.Remove(filepath.Join(full, "key.pem")); err != nil {
+		t.Fatal(err)
+	}
+	if p := fspath.ResolvePattern(full, full, "*", fspath.Read); p.Class != "plain" {
+		t.Errorf("ResolvePattern(*) = %+v beside .env, want plain: a shell does not match it", p)
+	}
+	for _, pattern := range []string{"*/../x", "*/..", "x\x00*", "[/../x"} {
 		if p := fspath.ResolvePattern(root, root, pattern, fspath.Write); p.Problem == nil || p.Inside {
 			t.Errorf("ResolvePattern(%q) = %+v, want a problem", pattern, p)
 		}

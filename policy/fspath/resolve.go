@@ -62,7 +62,8 @@ func Resolve(root, cwd, raw string, access Access) Path {
 // ResolvePattern returns the facts about a pattern of a shell, in which "*",
 // "?" and "[" stand for names that are not known. Its real path is that of the
 // directory in front with the pattern behind it, and its class the strictest of
-// all names that it may match: nothing is matched against the file system.
+// all names that it may match, whether they exist or not. Only of a last name
+// that is nothing but a pattern those that exist count.
 func ResolvePattern(root, cwd, pattern string, access Access) Path {
 	i := strings.IndexAny(pattern, "*?[")
 	if i < 0 {
@@ -89,11 +90,39 @@ func ResolvePattern(root, cwd, pattern string, access Access) Path {
 		text := errors.Join(err, problem).Error()
 		return Path{Raw: pattern, Access: access, Kind: "none", Class: p.Class, Problem: &text}
 	}
+	class := plain
+	if isBare(rest) {
+		class = classBelow(p.Real, root, start.path)
+	}
 	p.Real = strings.TrimSuffix(p.Real, "/") + "/" + rest
 	p.Relative, p.Inside = below(start.path, p.Real)
 	p.Exists, p.Kind = false, "none"
-	p.Class = stricter(p.Class, stricter(classWithin(p.Real, root, start.path), classWithin(spelled(cwd, pattern), root, start.path)))
+	p.Class = stricter(stricter(class, p.Class), stricter(classWithin(p.Real, root, start.path), classWithin(spelled(cwd, pattern), root, start.path)))
 	return p
+}
+
+// maxNames bounds the names of a directory that are looked at.
+const maxNames = 4096
+
+// classBelow returns the strictest class of the names in a directory that a
+// pattern without a dot in front matches.
+func classBelow(dir, root, resolved string) string {
+	f, err := os.Open(dir) //nolint:gosec // its names are read, nothing else
+	if err != nil {
+		return plain // there is nothing to match
+	}
+	defer func() { _ = f.Close() }()
+	names, err := f.Readdirnames(maxNames)
+	class := plain
+	if len(names) == maxNames || err != nil && len(names) > 0 {
+		class = secret // there may be more
+	}
+	for _, name := range names {
+		if !strings.HasPrefix(name, ".") && strictness[class] < strictness[secret] {
+			class = stricter(class, classWithin(strings.TrimSuffix(dir, "/")+"/"+name, root, resolved))
+		}
+	}
+	return class
 }
 
 // resolve finds out where the path leads, and the real project directory.

@@ -31,7 +31,7 @@ var (
 
 // Analyze returns the facts about a command text, read as bash reads it.
 func Analyze(src string) Command {
-	a := &analysis{command: Command{Calls: []Call{}, Redirects: []Redirect{}, Files: []File{}, Assigns: []string{}, Parsed: true}}
+	a := &analysis{command: Command{Calls: make([]Call, 0, 4), Redirects: []Redirect{}, Files: []File{}, Assigns: []string{}, Parsed: true}}
 	switch {
 	case len(src) > maxSource:
 		a.refuse("longer than 1 MiB")

@@ -60,7 +60,7 @@ var consequences = map[string][]consequence{
 	"find": {{is: destroys, with: []string{"-delete"}}}, "shred": {{is: destroys}}, "wipe": {{is: destroys}}, "srm": {{is: destroys}}, "truncate": {{is: destroys}},
 	"chmod": {{is: persists, operand: []string{"u+s", "g+s", "+s", "a+s", "ug+s", "u=s", "4755", "4777", "4711", "2755", "2777", "6755", "6777", "04755", "06755"}}, {is: destroys, with: []string{"-R", "--recursive"}}}, "chown": {{is: destroys, with: []string{"-R", "--recursive"}}}, "chgrp": {{is: destroys, with: []string{"-R", "--recursive"}}},
 	"rsync": {{is: destroys, with: []string{"--delete", "--del", "--remove-source-files", "--delete-after", "--delete-before", "--delete-during", "--delete-excluded"}}, {is: network, remote: true}},
-	"kill":  {{is: destroys, operand: []string{"1"}}, {is: destroys, with: []string{"-1"}}},
+	"kill":  {{is: destroys, with: []string{"-1"}}},
 	"tar":   {{is: network, with: []string{"--rsh-command"}}},
 
 	"npx": {{is: fetches, without: []string{"--no-install", "--no", "--help", "--version"}}}, "pnpx": {{is: fetches}}, "bunx": {{is: fetches}}, "uvx": {{is: fetches}}, "pipx": {{is: fetches, without: []string{"list", "--version", "--help"}, least: 1}},

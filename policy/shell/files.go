@@ -15,6 +15,8 @@ const (
 	write   = "write"
 	remove  = "delete"
 	execute = "execute"
+	// maybe is for the arguments of programs that are in no table.
+	maybe = "unknown"
 )
 
 // performed is a call that is being looked at.
@@ -108,10 +110,44 @@ func (a *analysis) files(p *performed, s scope) {
 	if o == nil {
 		if l := interpreters[versionless(name)]; l != nil {
 			a.script(l, p, s)
+		} else if launchers[versionless(name)] == nil && !talkers[name] && subcommanders[name] == nil {
+			a.guess(p, s)
 		}
 		return
 	}
 	a.operands(o, p, args, s)
+}
+
+// talkers are the programs whose arguments are no files, or that tell only
+// names, sizes and dates of files.
+var talkers = map[string]bool{
+	"echo": true, "printf": true, ":": true, "true": true, "false": true, "test": true, "[": true, "ls": true, "dir": true, "vdir": true,
+	"cd": true, "pushd": true, "popd": true, "pwd": true, "which": true, "whereis": true, "type": true, "man": true, "whatis": true,
+	"apropos": true, "info": true, "help": true, "basename": true, "dirname": true, "realpath": true, "readlink": true, "stat": true,
+	"file": true, "du": true, "df": true, "tree": true, "export": true, "declare": true, "local": true, "readonly": true, "typeset": true,
+	"unset": true, "set": true, "shift": true, "read": true, "return": true, "exit": true, "break": true, "continue": true, "let": true,
+	"getopts": true, "shopt": true, "hash": true, "kill": true, "seq": true, "expr": true, "tr": true, "sleep": true, "date": true,
+	"locate": true, "exa": true, "eza": true, "lsd": true, "ps": true, "pgrep": true, "wait": true, "jobs": true, "umask": true, "ulimit": true,
+}
+
+// guess records what a program that is not known may use: whatever is no
+// option, and the values of options.
+func (a *analysis) guess(p *performed, s scope) {
+	for _, g := range p.args[1:] {
+		if text := g.text; strings.HasPrefix(text, "-") {
+			_, value, ok := strings.Cut(text, "=")
+			if !ok || !g.lit {
+				continue
+			}
+			g = literal(value)
+		}
+		for _, v := range g.values() {
+			// A name without any of these is no secret's.
+			if strings.ContainsAny(v.text, "./~_*?[") && !strings.Contains(v.text, unknown) {
+				a.oneFile(v, File{Access: maybe, By: p.call.Name}, s)
+			}
+		}
+	}
 }
 
 // operands reads arguments as an operation says.
@@ -171,7 +207,9 @@ func (u *usedOptions) add(option string) {
 // options records the files that are values of options, and returns what is
 // no option.
 func (a *analysis) options(o *operation, p *performed, args []arg, s scope) (list []arg, used usedOptions, recursive bool) {
-	list = make([]arg, 0, len(args))
+	if len(args) > 0 {
+		list = make([]arg, 0, len(args))
+	}
 	value := func(option, text string, attached bool, g arg, rest []arg) []arg {
 		access, isFile := o.options[option]
 		v := g

@@ -65,7 +65,8 @@ type File struct {
 	// Path is the path as an argument says it. A leading "~/" stands for the
 	// home directory if Home says so.
 	Path string `json:"path"`
-	// Access is "read", "write", "delete" or "execute".
+	// Access is "read", "write", "delete", "execute", or "unknown" for an
+	// argument of a program that is not known.
 	Access string `json:"access"`
 	// By is the name of the program.
 	By string `json:"by"`

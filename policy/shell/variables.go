@@ -169,7 +169,8 @@ func (a *analysis) elements(p *syntax.ParamExp, s scope) ([]arg, bool) {
 	if p.Param == nil || p.Excl || p.Length || p.Slice != nil || p.Repl != nil || p.Exp != nil || p.Names != 0 {
 		return nil, false
 	}
-	list, name, index := s.vars.positional, p.Param.Value, ""
+	list, name := s.vars.positional, p.Param.Value
+	var index string
 	switch {
 	case name == "0" && p.Index == nil:
 		if s.vars.zero == nil {

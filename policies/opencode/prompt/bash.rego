@@ -98,6 +98,7 @@ ask_by_rule contains {
 	some command in _commands(call)
 	reason := config.ask_commands[command]
 	is_string(reason)
+	not _is_lifted(call)
 }
 
 # METADATA
@@ -267,7 +268,7 @@ _is_lifted(call) if {
 	config.ask_commands[command] == false
 }
 
-_is_used(file) if file.access in {"read", "write", "execute"}
+_is_used(file) if file.access in {"read", "write", "execute", "unknown"}
 
 _is_small(file) if {
 	file.recursive == false

@@ -209,6 +209,16 @@ test_command_with_what_it_works_on_is_asked if {
 	decision.obligations.ask.always == ["uv pip sync *"]
 }
 
+test_part_of_a_command_to_ask_about_can_be_lifted if {
+	config_of := {"docker compose": "runs containers", "docker compose ps": false}
+	ps := prompt.decision with input as _call({"name": "docker", "subcommand": "compose", "operand": "ps"})
+		with data.opencode.config.ask_commands as config_of
+	ps.effect == "allow"
+	up := prompt.decision with input as _call({"name": "docker", "subcommand": "compose", "operand": "up"})
+		with data.opencode.config.ask_commands as config_of
+	up.effect == "ask"
+}
+
 test_name_that_looks_like_a_banned_one_is_denied if {
 	decision := prompt.decision with input as _call({"name": "ｃｕｒｌ", "plain": "curl", "effects": ["lookalike"]})
 	decision.effect == "deny"
