@@ -107,7 +107,7 @@ func TestDefaultPolicyDecides(t *testing.T) {
 	t.Parallel()
 	e := byDefault(t)
 	outside := bash([]string{"ls"})
-	outside.Prompt.Paths = []fspath.Path{{Raw: "../x", Real: "/x", Access: fspath.Read, Kind: "file", Class: "plain"}}
+	outside.Prompt.Paths = []fspath.Path{{Raw: "../x", Real: "/x", Access: fspath.Write, Kind: "file", Class: "plain"}}
 	for _, row := range []struct {
 		name  string
 		input *policy.Input

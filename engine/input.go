@@ -110,13 +110,17 @@ func promptTerm(p *policy.Prompt) (*ast.Term, error) {
 }
 
 func commandTerm(c *shell.Command) *ast.Term {
-	o := newObject(6)
+	o := newObject(7)
 	o.add("calls", listTerm(c.Calls, func(c *shell.Call) *ast.Term {
-		o := newObject(7)
+		o := newObject(11)
 		o.str("name", c.Name)
 		o.strs("argv", c.Argv)
 		o.str("path", c.Path)
 		o.str("subcommand", c.Subcommand)
+		o.str("operand", c.Operand)
+		o.str("plain", c.Plain)
+		o.strs("effects", c.Effects)
+		o.optional("code", c.Code)
 		o.flag("dynamic", c.Dynamic)
 		o.strs("via", c.Via)
 		o.str("text", c.Text)
@@ -128,6 +132,17 @@ func commandTerm(c *shell.Command) *ast.Term {
 		o.str("target", r.Target)
 		o.str("access", r.Access)
 		o.flag("dynamic", r.Dynamic)
+		return o.term()
+	}))
+	o.add("files", listTerm(c.Files, func(f *shell.File) *ast.Term {
+		o := newObject(7)
+		o.str("path", f.Path)
+		o.str("access", f.Access)
+		o.str("by", f.By)
+		o.flag("home", f.Home)
+		o.flag("glob", f.Glob)
+		o.flag("recursive", f.Recursive)
+		o.flag("dynamic", f.Dynamic)
 		return o.term()
 	}))
 	o.strs("assigns", c.Assigns)

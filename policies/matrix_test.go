@@ -36,7 +36,7 @@ func TestMatrix(t *testing.T) {
 		writeMatrix(t, routes)
 	}
 	listed := readMatrix(t)
-	e, err := engine.New(t.Context(), engine.Config{Default: policies.FS})
+	e, err := engine.New(t.Context(), engine.Config{Default: policies.FS, Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

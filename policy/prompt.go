@@ -3,6 +3,7 @@ package policy
 import (
 	"encoding/json"
 	"maps"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -20,7 +21,10 @@ type Call struct {
 	Root string
 	// Directory is where relative paths start: Root or a directory below it.
 	Directory string
-	Session   *Session
+	// Home is where "~" leads in a command. Default: the home directory of the
+	// account.
+	Home    string
+	Session *Session
 }
 
 // toolPaths says which arguments of a tool name files, and what it does to
@@ -107,11 +111,62 @@ func FromCall(now time.Time, p Principal, c Call) *Input {
 				resolve(cwd, r.Target, fspath.Write)
 			}
 		}
+		prompt.Paths = append(prompt.Paths, filePaths(command.Files, c, cwd)...)
 	}
 	return &Input{
 		Version: Version, Kind: KindPrompt, Time: At(now), Principal: p.normal(),
 		Prompt: prompt, Session: c.Session.normal(),
 	}
+}
+
+// filePaths returns the facts about the files that the programs of a command
+// use by their arguments, each once.
+func filePaths(files []shell.File, c Call, cwd string) []fspath.Path {
+	type use struct {
+		path   string
+		access fspath.Access
+		glob   bool
+	}
+	seen := map[use]bool{}
+	var paths []fspath.Path
+	for _, f := range files {
+		if f.Dynamic {
+			continue // there is a rule for what is not known
+		}
+		u := use{f.Path, fspath.Write, f.Glob}
+		if f.Access == "read" || f.Access == "execute" || f.Access == "unknown" {
+			u.access = fspath.Read
+		}
+		if f.Home {
+			u.path = c.home() + strings.TrimPrefix(f.Path, "~")
+		}
+		if seen[u] {
+			continue
+		}
+		seen[u] = f.Access != "unknown"
+		resolve := fspath.Resolve
+		if f.Glob {
+			resolve = fspath.ResolvePattern
+		}
+		// What may be no file at all counts only if it would be a secret.
+		if p := resolve(c.Root, cwd, u.path, u.access); f.Access != "unknown" || p.Class == "secret" {
+			paths = append(paths, p)
+		}
+	}
+	return paths
+}
+
+// home returns the home directory. One that is not known gives paths that lead
+// nowhere, which is denied.
+func (c *Call) home() string {
+	if c.Home != "" {
+		return c.Home
+	}
+	dir, err := os.UserHomeDir()
+	if err != nil {
+		return "\x00"
+	}
+	return dir
 }
 
 func (s *Session) normal() *Session {

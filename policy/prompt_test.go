@@ -2,6 +2,7 @@ package policy_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -189,5 +190,41 @@ func TestSessionOfACall(t *testing.T) {
 	}
 	if in := policy.FromCall(time.Unix(0, 0), policy.Anonymous(), policy.Call{Tool: "x"}); in.Session != nil {
 		t.Errorf("session %+v, want none", in.Session)
+	}
+}
+
+// TestFilesOfACommand: what programs use by their arguments are files of the
+// call, each once; what is not known is for a rule about the command.
+func TestFilesOfACommand(t *testing.T) {
+	t.Parallel()
+	for command, want := range map[string][]string{
+		"cat a; cat a; cp a b":             {"read a plain true", "write b plain true"},
+		"cat .env":                         {"read .env secret true"},
+		"rm -rf ../x":                      {"write ../x plain false"},
+		"cat ~/.ssh/id_rsa":                {"read /nobody/.ssh/id_rsa secret false"},
+		"tee $HOME/.bashrc":                {"write /nobody/.bashrc agent-config false"},
+		"cat .e*":                          {"read .e* secret true"},
+		"cat ~/.s*/id*":                    {"read /nobody/.s*/id* secret false"},
+		`cat "$x"`:                         nil,
+		"./x":                              {"read ./x plain true"},
+		"bash /tmp/x.sh":                   {"read /tmp/x.sh plain false"},
+		"/usr/bin/ls":                      nil,
+		"ls ~ ..":                          nil,
+		"cd /elsewhere; cat f":             {"read f plain true", "read /elsewhere/f plain false"},
+		"HOME=/x; cat ~/f":                 nil,
+		"cat x.go > out":                   {"write out plain true", "read x.go plain true"},
+		"for f in .env x; do cat $f; done": {"read .env secret true", "read x plain true"},
+	} {
+		root := t.TempDir()
+		in := policy.FromCall(time.Unix(0, 0), policy.Principal{}, policy.Call{
+			Tool: "bash", Args: map[string]any{"command": command}, Root: root, Directory: root, Home: "/nobody",
+		})
+		var got []string
+		for _, p := range in.Prompt.Paths {
+			got = append(got, fmt.Sprint(p.Access, " ", p.Raw, " ", p.Class, " ", p.Inside))
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: paths (-want +got):\n%s", command, diff)
+		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -76,7 +77,11 @@ func TestAgentCannotApproveItself(t *testing.T) {
 			t.Parallel()
 			r := serve(t, options{change: func(s *server.Config) { s.Peer = c.peer }})
 			id := r.session()
-			run := childSocket + "=" + r.socket + " " + self
+			// A program outside the project would be asked about.
+			if err := os.Link(self, filepath.Join(r.dir, "child")); err != nil {
+				t.Fatal(err)
+			}
+			run := childSocket + "=" + r.socket + " ./child"
 			for _, command := range []string{run, run + "; true", "(" + run + ")", "sh -c '" + run + "; true'"} {
 				got := r.shell(id, r.full, command)
 				if got.status != http.StatusOK || !strings.Contains(got.body, c.want) {

@@ -1,6 +1,7 @@
 package fspath
 
 import (
+	"path/filepath"
 	"slices"
 	"strings"
 	"unicode"
@@ -121,6 +122,11 @@ var rules = []rule{
 	{path: "/proc/kcore", class: secret},
 	{path: "/dev/mem", class: secret},
 	{path: "/dev/kmem", class: secret},
+	{path: "/etc/sudoers*", class: secret, below: true},
+	{path: "/etc/ssl/private", class: secret, below: true},
+	{path: "/etc/krb5.keytab", class: secret},
+	{path: "/etc/wireguard", class: secret, below: true},
+	{path: "/etc/ipsec.secrets", class: secret},
 
 	// Version control: its hooks and settings run programs.
 	{path: ".git", class: vcs, below: true},
@@ -152,29 +158,72 @@ var rules = []rule{
 	{path: ".zlogout", class: agentConfig},
 	{path: ".envrc", class: agentConfig},
 	{path: ".gitconfig", class: agentConfig},
+	{path: ".config/git", class: agentConfig, below: true},
+	{path: ".config/opencode", class: agentConfig, below: true},
+	{path: ".local/share/opencode", class: agentConfig, below: true},
+	{path: ".vscode/launch.json", class: agentConfig},
+	{path: ".devcontainer", class: agentConfig, below: true},
+	{path: ".circleci", class: agentConfig, below: true},
+	{path: ".travis.yml", class: agentConfig},
+	{path: "jenkinsfile", class: agentConfig},
+	{path: "azure-pipelines.yml", class: agentConfig},
+	{path: "bitbucket-pipelines.yml", class: agentConfig},
+	{path: ".buildkite", class: agentConfig, below: true},
+	{path: ".woodpecker.yml", class: agentConfig},
+	{path: ".drone.yml", class: agentConfig},
+	{path: ".github/actions", class: agentConfig, below: true},
+	{path: ".husky", class: agentConfig, below: true},
+	{path: ".pre-commit-config.yaml", class: agentConfig},
+	{path: ".config/fish", class: agentConfig, below: true},
+	{path: ".config/systemd", class: agentConfig, below: true},
+	{path: ".config/autostart", class: agentConfig, below: true},
+	{path: "library/launchagents", class: agentConfig, below: true},
+	{path: ".inputrc", class: agentConfig},
+	{path: ".vimrc", class: agentConfig},
+	{path: ".config/nvim", class: agentConfig, below: true},
+	{path: ".tmux.conf", class: agentConfig},
+	{path: ".yarnrc.yml", class: agentConfig},
+	{path: ".cargo/config.toml", class: agentConfig},
+	{path: ".cargo/config", class: agentConfig},
 }
 
 // exampleSuffixes end the names of files that only show what a secret file
 // looks like.
 var exampleSuffixes = []string{".example", ".sample", ".template", ".dist"}
 
-// classOf returns the class of an absolute path without dot segments.
-func classOf(path string) string {
+// classWithin returns the class of an absolute path without dot segments. Of
+// one that is in a project, spelled in one of two ways, only the part below
+// counts.
+func classWithin(path, root, resolved string) string {
+	for _, dir := range [...]string{filepath.Clean(root), resolved} {
+		if relative, inside := below(dir, path); inside && dir != "/" {
+			if relative == "." {
+				return plain
+			}
+			return classOf(relative, true)
+		}
+	}
+	return classOf(path, false)
+}
+
+// classOf returns the class of a path without dot segments. Names in it may be
+// patterns, which have the class of the strictest that they may match.
+func classOf(path string, inside bool) string {
 	names := strings.Split(strings.TrimPrefix(fold(path), "/"), "/")
 	class := plain
 	for i := range rules {
-		if r := &rules[i]; strictness[r.class] > strictness[class] && r.fits(names) {
+		if r := &rules[i]; strictness[r.class] > strictness[class] && r.fits(names, inside) {
 			class = r.class
 		}
 	}
 	return class
 }
 
-func (r *rule) fits(names []string) bool {
+func (r *rule) fits(names []string, inside bool) bool {
 	pattern, rooted := strings.CutPrefix(r.path, "/")
 	length := strings.Count(pattern, "/") + 1
 	for i := 0; i+length <= len(names); i++ {
-		if i > 0 && rooted {
+		if rooted && (i > 0 || inside) {
 			return false
 		}
 		if !r.below && i+length < len(names) {
@@ -194,6 +243,12 @@ func matches(pattern string, names []string) bool {
 	for _, name := range names {
 		var p string
 		p, pattern, _ = strings.Cut(pattern, "/")
+		if strings.ContainsAny(name, "*?[") {
+			if !meet(p, name) {
+				return false
+			}
+			continue
+		}
 		before, after, wild := strings.Cut(p, "*")
 		switch {
 		case !wild:
@@ -207,6 +262,58 @@ func matches(pattern string, names []string) bool {
 		}
 	}
 	return true
+}
+
+// isBare reports whether a pattern says nothing of a name, as "*" does: what it
+// matches is looked up rather than guessed.
+func isBare(pattern string) bool {
+	return pattern[0] != '.' && strings.Trim(pattern, "*?.") == ""
+}
+
+// meet reports whether a name can match both a rule and a pattern of a shell.
+// A bracket counts as any character. As in a shell, a pattern that does not
+// start with a dot matches no name that does.
+func meet(rule, pattern string) bool {
+	if strings.HasPrefix(rule, ".") && pattern[0] != '.' || isBare(pattern) && rule != "*" {
+		return false
+	}
+	if rule == ".env.*" && isExample(pattern) {
+		return false
+	}
+	b := bracketless(pattern)
+	// row[j] reports whether what is read of the rule and b[:j] can be the same.
+	row := make([]bool, len(b)+1)
+	row[0] = true
+	for j := range b {
+		row[j+1] = row[j] && b[j] == '*'
+	}
+	for _, c := range rule {
+		next := make([]bool, len(b)+1)
+		next[0] = row[0] && c == '*'
+		for j, d := range b {
+			same := c == d || d == '?'
+			next[j+1] = row[j] && same || (c == '*' || d == '*') && (row[j+1] || next[j])
+		}
+		row = next
+	}
+	return row[len(b)]
+}
+
+// bracketless returns a pattern with "?" for each bracket expression.
+func bracketless(pattern string) []rune {
+	runes := []rune(pattern)
+	out := make([]rune, 0, len(runes))
+	for i := 0; i < len(runes); i++ {
+		if runes[i] == '[' {
+			if end := slices.Index(runes[min(i+2, len(runes)):], ']'); end >= 0 {
+				i += 2 + end
+				out = append(out, '?')
+				continue
+			}
+		}
+		out = append(out, runes[i])
+	}
+	return out
 }
 
 func isExample(name string) bool {

@@ -463,3 +463,98 @@ func BenchmarkResolve(b *testing.B) {
 		fspath.Resolve(base+"/p", base+"/p", "in/b/f", fspath.Write)
 	}
 }
+
+// TestClassIsThatOfThePartInside: what stands above the project does not make
+// all of it secret, and what is outside has the class of its whole path.
+func TestClassIsThatOfThePartInside(t *testing.T) {
+	t.Parallel()
+	top := t.TempDir()
+	root := filepath.Join(top, ".claude", "worktrees", "x")
+	if err := os.MkdirAll(filepath.Join(root, "etc"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(root, filepath.Join(top, "link")); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct{ root, raw, want string }{
+		{root, "main.go", "plain"},
+		{root, ".", "plain"},
+		{root, filepath.Join(root, "main.go"), "plain"},
+		{root, ".claude/settings.json", "agent-config"},
+		{root, "../y/main.go", "agent-config"},
+		{root, filepath.Join(top, ".claude", "settings.json"), "agent-config"},
+		{root, "etc/shadow", "plain"},
+		{root, "/etc/shadow", "secret"},
+		{root, ".env", "secret"},
+		{filepath.Join(top, "link"), "main.go", "plain"},
+		{filepath.Join(top, "link"), filepath.Join(root, "main.go"), "plain"},
+		{"/", "/etc/shadow", "secret"},
+	} {
+		if p := fspath.Resolve(row.root, row.root, row.raw, fspath.Read); p.Class != row.want || p.Problem != nil {
+			t.Errorf("Resolve(%s, %s) = %+v, want class %s", row.root, row.raw, p, row.want)
+		}
+	}
+}
+
+func TestResolvePattern(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	if err := os.Symlink("/etc", filepath.Join(root, "out")); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct {
+		pattern string
+		class   string
+		inside  bool
+	}{
+		{"*", "plain", true},
+		{"*.go", "plain", true},
+		{"src/*/x?.go", "plain", true},
+		{"*.pem", "secret", true},
+		{"*.p?m", "secret", true},
+		{"*.[pq]em", "secret", true},
+		{"id_*", "secret", true},
+		{".e*", "secret", true},
+		{".[e]nv", "secret", true},
+		{".??v", "secret", true},
+		{".ENV*", "secret", true},
+		{"*env", "plain", true}, // a shell does not match a dot in front
+		{".env.ex*.example", "plain", true},
+		{"*/.env", "secret", true},
+		{".git/h*/x", "vcs", true},
+		{".gi*/config", "vcs", true},
+		{"**/.env", "secret", true},
+		{"../*", "plain", false},
+		{"out/h?sts", "plain", false},
+		{"out/shad*", "secret", false},
+		{"/proc/*/environ", "secret", false},
+		{"/h*/u/.s*/id*", "secret", false},
+		{"plain.go", "plain", true},
+	} {
+		p := fspath.ResolvePattern(root, root, row.pattern, fspath.Read)
+		if p.Class != row.class || p.Inside != row.inside || p.Problem != nil || p.Raw != row.pattern {
+			t.Errorf("ResolvePattern(%s) = %+v, want class %s, inside %v", row.pattern, p, row.class, row.inside)
+		}
+	}
+	// Of a bare pattern the names that exist count.
+	full := t.TempDir()
+	for _, name := range []string{"a.go", "key.pem", ".env"} {
+		if err := os.WriteFile(filepath.Join(full, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if p := fspath.ResolvePattern(full, full, "*", fspath.Read); p.Class != "secret" {
+		t.Errorf("ResolvePattern(*) = %+v beside a key, want secret", p)
+	}
+	if err := os.Remove(filepath.Join(full, "key.pem")); err != nil {
+		t.Fatal(err)
+	}
+	if p := fspath.ResolvePattern(full, full, "*", fspath.Read); p.Class != "plain" {
+		t.Errorf("ResolvePattern(*) = %+v beside .env, want plain: a shell does not match it", p)
+	}
+	for _, pattern := range []string{"*/../x", "*/..", "x\x00*", "[/../x"} {
+		if p := fspath.ResolvePattern(root, root, pattern, fspath.Write); p.Problem == nil || p.Inside {
+			t.Errorf("ResolvePattern(%q) = %+v, want a problem", pattern, p)
+		}
+	}
+}

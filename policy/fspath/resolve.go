@@ -41,13 +41,16 @@ var (
 // any other: the kernel does not expand it. A project directory that does not
 // exist is taken as it is spelled: what a policy says of it can be asked before
 // it is made, and nothing can be opened in it.
+//
+// The class of what is inside is that of the part below the project, so that a
+// project may itself lie below a directory with a name that has a class.
 func Resolve(root, cwd, raw string, access Access) Path {
 	p := Path{Raw: raw, Access: access, Kind: "none"}
-	err := p.resolve(root, cwd)
+	start, err := p.resolve(root, cwd)
 	text := spelled(cwd, raw)
-	p.Class = classOf(text)
+	p.Class = classWithin(text, root, start)
 	if p.Real != text {
-		p.Class = stricter(p.Class, classOf(p.Real))
+		p.Class = stricter(p.Class, classWithin(p.Real, root, start))
 	}
 	if err != nil {
 		text := err.Error()
@@ -56,16 +59,83 @@ func Resolve(root, cwd, raw string, access Access) Path {
 	return p
 }
 
-func (p *Path) resolve(root, cwd string) error {
+// ResolvePattern returns the facts about a pattern of a shell, in which "*",
+// "?" and "[" stand for names that are not known. Its real path is that of the
+// directory in front with the pattern behind it, and its class the strictest of
+// all names that it may match, whether they exist or not. Only of a last name
+// that is nothing but a pattern those that exist count.
+func ResolvePattern(root, cwd, pattern string, access Access) Path {
+	i := strings.IndexAny(pattern, "*?[")
+	if i < 0 {
+		return Resolve(root, cwd, pattern, access)
+	}
+	slash := strings.LastIndexByte(pattern[:i], '/')
+	dir, rest := pattern[:slash+1], pattern[slash+1:]
+	if dir == "" {
+		dir = "."
+	}
+	p := Resolve(root, cwd, dir, access)
+	p.Raw = pattern
+	if p.Problem != nil {
+		return p
+	}
+	start, err := walk(root, "")
+	problem := checkText(pattern)
+	for name := range strings.SplitSeq(rest, "/") {
+		if name == ".." {
+			problem = errMissing
+		}
+	}
+	if err != nil || problem != nil {
+		text := errors.Join(err, problem).Error()
+		return Path{Raw: pattern, Access: access, Kind: "none", Class: p.Class, Problem: &text}
+	}
+	class := plain
+	if isBare(rest) {
+		class = classBelow(p.Real, root, start.path)
+	}
+	p.Real = strings.TrimSuffix(p.Real, "/") + "/" + rest
+	p.Relative, p.Inside = below(start.path, p.Real)
+	p.Exists, p.Kind = false, "none"
+	p.Class = stricter(stricter(class, p.Class), stricter(classWithin(p.Real, root, start.path), classWithin(spelled(cwd, pattern), root, start.path)))
+	return p
+}
+
+// maxNames bounds the names of a directory that are looked at.
+const maxNames = 4096
+
+// classBelow returns the strictest class of the names in a directory that a
+// pattern without a dot in front matches.
+func classBelow(dir, root, resolved string) string {
+	f, err := os.Open(dir) //nolint:gosec // its names are read, nothing else
+	if err != nil {
+		return plain // there is nothing to match
+	}
+	defer func() { _ = f.Close() }()
+	names, err := f.Readdirnames(maxNames)
+	class := plain
+	if len(names) == maxNames || err != nil && len(names) > 0 {
+		class = secret // there may be more
+	}
+	for _, name := range names {
+		if !strings.HasPrefix(name, ".") && strictness[class] < strictness[secret] {
+			class = stricter(class, classWithin(strings.TrimSuffix(dir, "/")+"/"+name, root, resolved))
+		}
+	}
+	return class
+}
+
+// resolve finds out where the path leads, and the real project directory.
+func (p *Path) resolve(root, cwd string) (project string, err error) {
 	if err := checkText(p.Raw); err != nil {
-		return err
+		return root, err
 	}
 	if !filepath.IsAbs(root) || !filepath.IsAbs(cwd) {
-		return errNotAbsolute
+		return root, errNotAbsolute
 	}
 	start, err := walk(root, "")
 	if err != nil || start.kind != "dir" && !start.missing {
-		return errRoot
+		return root, errRoot
 	}
 	full := p.Raw
 	if !filepath.IsAbs(full) {
@@ -73,11 +143,11 @@ func (p *Path) resolve(root, cwd string) error {
 	}
 	end, err := walk(full, start.path)
 	if err != nil {
-		return err
+		return start.path, err
 	}
 	p.Real, p.Exists, p.Link, p.Kind = end.path, !end.missing, end.link, end.kind
 	p.Relative, p.Inside = below(start.path, end.path)
-	return nil
+	return start.path, nil
 }
 
 func checkText(raw string) error {

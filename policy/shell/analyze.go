@@ -31,7 +31,7 @@ var (
 
 // Analyze returns the facts about a command text, read as bash reads it.
 func Analyze(src string) Command {
-	a := &analysis{command: Command{Calls: []Call{}, Redirects: []Redirect{}, Assigns: []string{}, Parsed: true}}
+	a := &analysis{command: Command{Calls: make([]Call, 0, 4), Redirects: []Redirect{}, Files: []File{}, Assigns: []string{}, Parsed: true}}
 	switch {
 	case len(src) > maxSource:
 		a.refuse("longer than 1 MiB")
@@ -55,13 +55,18 @@ type analysis struct {
 	spent   int
 	seen    map[string]bool // the names in Assigns
 	aliases map[string][]string
+	// functions are those of the text that use their arguments.
+	functions map[string]declared
 	// stopped reports that a bound was exceeded and nothing more is read.
 	stopped bool
 	// arithmetic and hidden report that something is evaluated as arithmetic,
 	// and that a value holds a command that arithmetic would run.
 	arithmetic, hidden bool
-	// late are the redirections that may happen later than they are written.
-	late []lateRedirect
+	// values are those that hold a command that arithmetic would run.
+	values []hiddenCommand
+	// late and lateFiles are the redirections and the files that may be used
+	// later than they are written.
+	late, lateFiles []lateUse
 }
 
 // scope is where in the text a statement stands.
@@ -73,14 +78,16 @@ type scope struct {
 	stdin *arg
 	// shared reports that others may read from stdin too.
 	shared bool
+	// feed are the files that standard input names, nil if they are not known.
+	feed []arg
 	// maybe reports that a statement here may not run, or not in this shell.
 	maybe bool
 	// replayed reports that a statement here may run later, or repeatedly.
 	replayed bool
 	depth    int
-	// expanding are the aliases whose text this is.
-	expanding []string
-	vars      *variables
+	// expanding are the aliases whose text this is, and functions the functions.
+	expanding, functions []string
+	vars                 *variables
 }
 
 // through returns the scope of what is reached by one more step.

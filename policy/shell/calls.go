@@ -3,6 +3,8 @@ package shell
 import (
 	"slices"
 	"strings"
+
+	"mvdan.cc/sh/v3/syntax"
 )
 
 // added are the arguments that a launcher adds to those that are written.
@@ -24,7 +26,7 @@ func (a *analysis) call(args []arg, s scope) {
 		a.refuse("runs programs with too many arguments")
 		return
 	}
-	c := Call{Argv: make([]string, 0, len(args)), Via: s.via}
+	c := Call{Argv: make([]string, 0, len(args)), Via: s.via, Effects: []string{}}
 	if c.Via == nil {
 		c.Via = []string{}
 	}
@@ -46,20 +48,91 @@ func (a *analysis) call(args []arg, s scope) {
 	if !known {
 		a.dynamic()
 	}
+	if c.Name == "" && a.candidates(args, s) {
+		return
+	}
+	at := 0
 	if sub := subcommanders[c.Name]; sub != nil {
 		var unsure bool
-		c.Subcommand, unsure = sub.subcommand(args)
+		c.Subcommand, at, unsure = sub.subcommand(args)
 		if unsure {
 			// An option or another subcommand may run any program.
 			a.dynamic()
 		}
+		c.Operand = operand(args, at)
+	}
+	c.Plain = plain(c.Name)
+	if c.Name == "" && args[0].glob && !strings.Contains(args[0].text, unknown) {
+		c.Plain = plain(args[0].text[strings.LastIndexByte(args[0].text, '/')+1:])
+	}
+	p := &performed{call: &c, args: args, at: at}
+	if c.Name != "" {
+		p.effects()
+		a.interpreter(p, s)
 	}
 	a.command.Calls = append(a.command.Calls, c)
 	if c.Name == "" {
 		return
 	}
+	if slices.Contains(s.functions, c.Name) && (slices.Contains(s.via, "background") || slices.Contains(s.via, "pipe")) {
+		p.effect(destroys) // a function that starts itself never ends
+		a.command.Calls[len(a.command.Calls)-1].Effects = c.Effects
+	}
+	a.function(c.Name, args, s)
+	a.files(p, s)
+	a.hooks(p, s)
+	if a.stopped {
+		return
+	}
 	a.effects(c.Name, args, s)
 	a.launch(c.Name, args, s)
+}
+
+// candidates records a call for each program that an unknown name can be, and
+// reports whether there are any.
+func (a *analysis) candidates(args []arg, s scope) bool {
+	if args[0].origin == nil {
+		return false
+	}
+	found := false
+	for _, v := range args[0].values() {
+		if v.lit && v.text != "" && !v.below && !a.stopped && !strings.ContainsAny(v.text, "*?[") {
+			found = true
+			v.text, _, _ = strings.Cut(v.text, " ")
+			a.call(slices.Concat([]arg{v}, args[1:]), s)
+			if n := len(a.command.Calls); n > 0 {
+				a.command.Calls[n-1].Dynamic = true
+			}
+		}
+	}
+	return found
+}
+
+// declared is a function of the text that uses its arguments.
+type declared struct {
+	body *syntax.Stmt
+	src  string
+}
+
+// function follows a call of a function with its arguments. What does not
+// depend on them was followed where it is declared.
+func (a *analysis) function(name string, args []arg, s scope) {
+	f, ok := a.functions[name]
+	if !ok || slices.Contains(s.functions, name) {
+		return
+	}
+	a.spent += len(f.src)
+	if a.spent > maxSpent {
+		a.refuse("too much text within text")
+		return
+	}
+	outer, set := s.vars.positional, s.vars.set
+	inner := s.through("function").again()
+	inner.src = f.src
+	inner.functions = slices.Concat(s.functions, []string{name})
+	inner.vars.positional, inner.vars.set = args[1:], 1
+	a.stmt(f.body, inner)
+	s.vars.positional, s.vars.set = outer, set
 }
 
 // program returns the name and the path of a program, and whether they are
@@ -87,7 +160,7 @@ func (a *analysis) launch(name string, args []arg, s scope) {
 	if name == "git" {
 		a.git(args, s)
 	}
-	l := launchers[strings.ToLower(name)]
+	l := launchers[versionless(strings.ToLower(name))]
 	if l == nil {
 		return
 	}
@@ -130,6 +203,12 @@ func (a *analysis) launch(name string, args []arg, s scope) {
 			a.evaluate(join(in.rest), s)
 			return
 		}
+		if l.each {
+			for _, text := range in.rest {
+				a.evaluate(text, a.child(s))
+			}
+			return
+		}
 		a.evaluate(join(in.rest), a.child(s))
 	case formOption:
 		a.option(l, in, s)
@@ -145,7 +224,9 @@ func (a *analysis) launch(name string, args []arg, s scope) {
 
 // child returns the scope of a new shell.
 func (a *analysis) child(s scope) scope {
+	parent := s.vars
 	s.vars = a.variables()
+	s.vars.parent = parent
 	s.maybe = false
 	s.shared = true
 	return s
@@ -192,21 +273,28 @@ func (a *analysis) words(l *launcher, in invocation, s scope) {
 	if l.appends {
 		s.stdin = nil
 		if len(in.replace) > 0 {
-			rest = replaced(rest, in.replace)
+			rest = replaced(rest, in.replace, s.feed)
 		} else {
-			rest = append(slices.Clip(rest), added)
+			g := added
+			g.origin = among(s.feed...)
+			rest = append(slices.Clip(rest), g)
 		}
+		s.feed = nil
 	}
 	a.call(rest, s)
 }
 
-// replaced returns arguments in which a string stands for unknown text.
-func replaced(args []arg, by []string) []arg {
+// replaced returns arguments in which a string stands for unknown text, of
+// which the values may be known.
+func replaced(args []arg, by []string, domain []arg) []arg {
 	out := slices.Clone(args)
 	for i, g := range out {
 		for _, r := range by {
 			if r != "" && strings.Contains(g.text, r) {
 				out[i].written = g.show()
+				if out[i].lit {
+					out[i].origin = among(domain...)
+				}
 				out[i].text = strings.ReplaceAll(out[i].text, r, unknown)
 				out[i].lit, out[i].home = false, false
 			}
@@ -218,6 +306,7 @@ func replaced(args []arg, by []string) []arg {
 // option follows a launcher that takes a command text as an option.
 func (a *analysis) option(l *launcher, in invocation, s scope) {
 	for _, p := range in.programs {
+		a.dynamic() // it runs under another name
 		a.call([]arg{p}, s)
 	}
 	for _, t := range in.texts {
@@ -236,6 +325,7 @@ func (a *analysis) option(l *launcher, in invocation, s scope) {
 
 // marked follows a launcher that takes argument vectors between marks.
 func (a *analysis) marked(l *launcher, args []arg, s scope) {
+	domain := found(args)
 	for i := 0; i < len(args) && !a.stopped; i++ {
 		g := args[i]
 		if g.many && g.mayBeOption() {
@@ -248,9 +338,11 @@ func (a *analysis) marked(l *launcher, args []arg, s scope) {
 		for end < len(args) && args[end].text != ";" && (args[end].text != "+" || args[end-1].text != "{}") {
 			end++
 		}
-		inner := replaced(args[i+1:end], []string{"{}"})
+		inner := replaced(args[i+1:end], []string{"{}"}, domain)
 		if l.appends && !slices.ContainsFunc(inner, func(g arg) bool { return !g.lit }) {
-			inner = append(inner, added)
+			g := added
+			g.origin = among(domain...)
+			inner = append(inner, g)
 		}
 		if strings.HasSuffix(g.text, "dir") {
 			a.dirs.lose()
@@ -326,11 +418,17 @@ options:
 		if args[0].many {
 			a.dynamic()
 		}
+		if len(args) > 1 {
+			inner.vars.zero, inner.vars.positional, inner.vars.set = &args[1], args[2:], 1
+		}
 		a.evaluate(args[0], inner)
 	case len(args) > 0 && !stdin && !isStream(args[0].text):
-		if !args[0].lit {
-			a.dynamic()
+		for _, v := range args[0].values() {
+			if v.text == "-" || strings.Contains(v.text, unknown) || !v.lit && !v.home {
+				a.dynamic()
+			}
 		}
+		a.file(args[0], File{Access: execute, By: s.via[len(s.via)-1]}, s)
 	case s.stdin == nil || s.shared:
 		a.dynamic()
 		if s.stdin != nil {
@@ -402,6 +500,10 @@ func (a *analysis) alias(name string, args []arg, s scope) {
 	}
 }
 
+// tame are the programs that git may be told to run for paging, editing and for
+// its own subcommands.
+var tame = map[string]bool{"cat": true, "less": true, "more": true, "true": true, ":": true, "delta": true, "vi": true, "vim": true, "nano": true, "git": true}
+
 // git follows the settings by which git runs other programs.
 func (a *analysis) git(args []arg, s scope) {
 	for i := 1; i < len(args) && strings.HasPrefix(args[i].text, "-"); i++ {
@@ -420,6 +522,9 @@ func (a *analysis) git(args []arg, s scope) {
 		case option == "-c":
 			if text := gitCommand(setting); text != "" {
 				a.evaluate(arg{text: text, lit: text != unknown}, a.child(s.through("git")))
+				if first, _, _ := strings.Cut(text, " "); !tame[first] {
+					a.dynamic() // it is run with arguments of git's own
+				}
 			}
 		}
 	}

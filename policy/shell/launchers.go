@@ -56,6 +56,8 @@ type launcher struct {
 	// shell.
 	words     []string
 	shellArgs bool
+	// each says that each operand of formText is a command text of its own.
+	each bool
 	// inert says that the operands of formOption are not run.
 	inert bool
 	// operands is the number of operands before the command.
@@ -205,6 +207,36 @@ var launchers = map[string]*launcher{
 	"ld.so":            loader,
 	"ld-linux.so.2":    loader, "ld-linux-x86-64.so.2": loader, "ld-linux-aarch64.so.1": loader, "ld-linux-armhf.so.3": loader,
 	"ld-musl-x86_64.so.1": loader, "ld-musl-aarch64.so.1": loader,
+
+	"chronic": {form: formWords, flags: "ve"}, "ifne": {form: formWords, flags: "n"}, "pee": {form: formText, each: true},
+	"rlwrap":       {form: formWords, flags: "aAceEiImMnNoOpPrRSuUvwWXz"},
+	"valgrind":     {form: formWords, flags: "qv", longFlags: []string{"leak-check", "track-origins", "error-exitcode", "tool", "log-file", "show-leak-kinds", "xml", "xml-file", "trace-children", "suppressions", "quiet"}},
+	"firejail":     {form: formWords, longFlags: []string{"noprofile", "private", "quiet", "net", "profile", "whitelist", "blacklist"}},
+	"bwrap":        {form: formWords, longFlags: []string{"unshare-all", "share-net", "die-with-parent", "new-session", "unshare-net", "unshare-pid", "unshare-user"}, longValues: []string{"proc", "dev", "tmpfs", "chdir"}},
+	"dumb-init":    {form: formWords, flags: "cv", values: "r"},
+	"tini":         {form: formWords, flags: "gvswhl", values: "pe"},
+	"runcon":       {form: formWords, operands: 1, values: "trulc"},
+	"aa-exec":      {form: formWords, flags: "dvi", values: "pn"},
+	"chpst":        {form: formWords, flags: "vPVO012", values: "uUbenmdoptfcrC/l"},
+	"softlimit":    {form: formWords, values: "adcfmnoplrst"},
+	"cgexec":       {form: formWords, values: "g"},
+	"cross-env":    {form: formWords, assigns: true},
+	"dotenv":       {form: formWords, values: "efpv"},
+	"hyperfine":    {form: formText, each: true, flags: "NiwhV", values: "wmMrsnSpc", longValues: []string{"warmup", "runs", "min-runs", "max-runs", "prepare", "cleanup", "setup", "export-json", "export-markdown"}},
+	"concurrently": {form: formText, each: true, flags: "krs", values: "ncp", longValues: []string{"names", "prefix", "prefix-colors"}, longFlags: []string{"kill-others", "raw", "success"}},
+	"systemd-run": {
+		form: formWords, flags: "tPqdGSr", values: "pEuMH",
+		longFlags:  []string{"user", "system", "scope", "pty", "pipe", "wait", "quiet", "collect", "shell", "remain-after-exit", "no-block", "no-ask-password", "same-dir", "send-sighup"},
+		longValues: []string{"unit", "property", "description", "slice", "uid", "gid", "nice", "working-directory", "setenv", "on-active", "on-boot", "on-calendar", "service-type", "host", "machine"},
+	},
+	"sg":        {form: formText, flags: "c", operands: 1, longFlags: []string{"command"}},
+	"newgrp":    {form: formForeign},
+	"run-parts": {form: formForeign},
+	"coreutils": {form: formForeign},
+	"npx":       {form: formWords, flags: "yq", values: "pcn", longFlags: []string{"yes", "no-install", "no", "quiet", "ignore-existing", "version", "help"}, longValues: []string{"package", "call", "workspace", "shell", "cache", "userconfig"}, quiet: []string{"version", "help", "c", "call"}},
+	"bunx":      {form: formWords, longFlags: []string{"bun", "silent", "verbose"}},
+	"pnpx":      {form: formWords},
+	"uvx":       {form: formWords, flags: "qv", values: "p", longValues: []string{"from", "with", "python"}, longFlags: []string{"isolated", "quiet"}},
 
 	"sh": posixShell, "bash": posixShell, "dash": posixShell, "zsh": posixShell, "ksh": posixShell, "ash": posixShell,
 	"rbash": posixShell, "mksh": posixShell, "yash": posixShell, "ksh93": posixShell, "lksh": posixShell,

@@ -77,6 +77,11 @@ func (a *analysis) param(p *syntax.ParamExp, s scope) {
 		// A value that is expanded as a prompt may hold commands.
 		if p.Exp.Word != nil && p.Exp.Word.Lit() == "P" {
 			a.dynamic()
+			if v := s.vars.lookup(p.Param.Value); v != nil {
+				for _, value := range v.seen {
+					a.expansion(value.text, s)
+				}
+			}
 		}
 	default:
 	}
@@ -183,8 +188,10 @@ func (a *analysis) test(x syntax.TestExpr, s scope) {
 // computed records an operand that bash evaluates as arithmetic.
 func (a *analysis) computed(x syntax.TestExpr, s scope) {
 	a.arithmetic = true
-	if w, ok := x.(*syntax.Word); ok && hidesCommand(a.one(w, s).text) {
-		a.hidden = true
+	if w, ok := x.(*syntax.Word); ok {
+		if text := a.one(w, s).text; hidesCommand(text) {
+			a.hide(text, s)
+		}
 	}
 }
 

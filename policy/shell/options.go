@@ -3,6 +3,8 @@ package shell
 import (
 	"slices"
 	"strings"
+
+	"mvdan.cc/sh/v3/syntax"
 )
 
 // maxReplace bounds the strings that stand for unknown text in one call.
@@ -45,8 +47,12 @@ func (a *analysis) invocation(l *launcher, args []arg, s scope) invocation {
 			operands--
 			args = args[1:]
 		case l.assigns && isAssignment(g):
-			name, _, _ := strings.Cut(g.text, "=")
+			name, value, _ := strings.Cut(g.text, "=")
 			a.assigned(name, s)
+			if g.lit && syntax.ValidName(name) {
+				s.vars.remember(name, value)
+			}
+			a.commandVariable(name, arg{text: value, lit: g.lit}, s)
 			args = args[1:]
 		case operands > 0 && !in.words:
 			operands--
@@ -149,9 +155,10 @@ func (a *analysis) meet(in *invocation, l *launcher, option string, value arg, r
 		}
 		for _, w := range words {
 			if w.lit && strings.Contains(w.text, "=") {
-				name, _, _ := strings.Cut(w.text, "=")
+				name, value, _ := strings.Cut(w.text, "=")
 				if !strings.HasPrefix(name, "-") {
 					a.assigned(name, s)
+					a.commandVariable(name, arg{text: value, lit: true}, s)
 				}
 			}
 		}

@@ -19,7 +19,9 @@ type directories struct {
 	changes int
 }
 
-type lateRedirect struct{ index, changes int }
+// lateUse is the place in the facts of a file, and the changes of directory
+// before it.
+type lateUse struct{ index, changes int }
 
 // cd records a change of directory. The directory before stays a possible one,
 // since the change may fail.
@@ -147,7 +149,7 @@ func (a *analysis) open(op, access string, target arg, s scope) {
 	}
 	add := func(path string, dynamic bool) {
 		if s.replayed {
-			a.late = append(a.late, lateRedirect{index: len(a.command.Redirects), changes: a.dirs.changes})
+			a.late = append(a.late, lateUse{index: len(a.command.Redirects), changes: a.dirs.changes})
 		}
 		a.command.Redirects = append(a.command.Redirects, Redirect{Op: op, Target: path, Access: access, Dynamic: dynamic})
 	}
@@ -220,7 +222,7 @@ func (a *analysis) hereString(w *syntax.Word, s scope) arg {
 		out.lit = out.lit && g.lit
 	}
 	if hidesCommand(out.text) {
-		a.hidden = true
+		a.hide(out.text, s)
 	}
 	return out
 }

@@ -14,6 +14,8 @@ type Command struct {
 	Calls []Call `json:"calls"`
 	// Redirects are the files that the shell itself would open.
 	Redirects []Redirect `json:"redirects"`
+	// Files are the files that programs are known to use by their arguments.
+	Files []File `json:"files"`
 	// Assigns are the names of the variables that are set, without repeats.
 	Assigns []string `json:"assigns"`
 	// Dynamic reports that a part of what runs cannot be known from the text.
@@ -36,6 +38,19 @@ type Call struct {
 	// Subcommand is the first argument that is not an option, for programs
 	// that work by subcommand (git push, npm publish), else "".
 	Subcommand string `json:"subcommand"`
+	// Operand is the next argument that is not an option (gh pr create), else
+	// "".
+	Operand string `json:"operand"`
+	// Plain is the name as a forgiving file system reads it: in lower case, and
+	// with characters that look like a letter or are ignored undone.
+	Plain string `json:"plain"`
+	// Effects are what the call does besides what its name says, for the
+	// programs that are known: "code", "fetches", "network", "destroys",
+	// "persists", "lookalike".
+	Effects []string `json:"effects"`
+	// Code is the text in a language of its own that the program would run, nil
+	// if there is none, "" if it is not known.
+	Code *string `json:"code"`
 	// Dynamic reports that the name or an argument is not literal.
 	Dynamic bool `json:"dynamic"`
 	// Via says how the program is reached: "pipe", "substitution", "subshell",
@@ -43,6 +58,26 @@ type Call struct {
 	Via []string `json:"via"`
 	// Text is the call as it is written, for people and for approvals.
 	Text string `json:"text"`
+}
+
+// File is a file that a program would use.
+type File struct {
+	// Path is the path as an argument says it. A leading "~/" stands for the
+	// home directory if Home says so.
+	Path string `json:"path"`
+	// Access is "read", "write", "delete", "execute", or "unknown" for an
+	// argument of a program that is not known.
+	Access string `json:"access"`
+	// By is the name of the program.
+	By string `json:"by"`
+	// Home reports that the path starts in the home directory.
+	Home bool `json:"home"`
+	// Glob reports that the path is a pattern of the shell.
+	Glob bool `json:"glob"`
+	// Recursive reports that what is below the path is used as well.
+	Recursive bool `json:"recursive"`
+	// Dynamic reports that the path is not known.
+	Dynamic bool `json:"dynamic"`
 }
 
 // Redirect is a file that the shell would open.

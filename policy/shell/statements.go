@@ -1,6 +1,7 @@
 package shell
 
 import (
+	"slices"
 	"strings"
 
 	"mvdan.cc/sh/v3/syntax"
@@ -60,7 +61,12 @@ func (a *analysis) stmt(stmt *syntax.Stmt, s scope) {
 		if c.Name == nil || c.Body == nil || !isCompound(c.Body.Cmd) {
 			a.problem("holds a function without a name or without a compound command")
 		}
-		a.stmt(c.Body, s.through("function").again())
+		inner := s.through("function").again()
+		if c.Name != nil {
+			inner.functions = slices.Concat(s.functions, []string{c.Name.Value})
+			a.declareFunction(c, s)
+		}
+		a.stmt(c.Body, inner)
 	case *syntax.TimeClause:
 		a.stmt(c.Stmt, s.through("time"))
 	case *syntax.CoprocClause:
@@ -83,6 +89,24 @@ func (a *analysis) stmt(stmt *syntax.Stmt, s scope) {
 		a.problem("holds a construct that is not known")
 	}
 	a.redirectWords(stmt.Redirs, outer)
+}
+
+// declareFunction remembers a function that uses its arguments.
+func (a *analysis) declareFunction(c *syntax.FuncDecl, s scope) {
+	from, to := int(c.Pos().Offset()), int(c.End().Offset())
+	if from < 0 || to > len(s.src) || from > to || to-from > 64<<10 || c.Body == nil {
+		return
+	}
+	text := s.src[from:to]
+	for _, use := range []string{"$@", "$*", "${@", "${*", "$1", "${1", "$2", "${2", "$3"} {
+		if strings.Contains(text, use) {
+			if a.functions == nil {
+				a.functions = map[string]declared{}
+			}
+			a.functions[c.Name.Value] = declared{c.Body, s.src}
+			return
+		}
+	}
 }
 
 // isCompound reports whether bash takes a command for the body of a function.
@@ -113,11 +137,16 @@ func (a *analysis) binary(c *syntax.BinaryCmd, s scope) {
 	if pipe {
 		s = s.through("pipe").uncertain()
 	}
+	calls := len(a.command.Calls)
 	a.stmt(first, s)
+	var feed []arg
 	for i := len(rest) - 1; i >= 0 && !a.stopped; i-- {
 		inner := s.uncertain()
 		if pipe {
 			inner.stdin = nil
+			feed = a.listed(feed, calls)
+			inner.feed = feed
+			calls = len(a.command.Calls)
 		}
 		a.stmt(rest[i], inner)
 	}
@@ -139,6 +168,9 @@ func (a *analysis) forClause(c *syntax.ForClause, s scope) {
 	case *syntax.WordIter:
 		if loop.Name != nil {
 			a.assigned(loop.Name.Value, s)
+			if syntax.ValidName(loop.Name.Value) {
+				s.vars.at(loop.Name.Value).domain = a.domain(loop.Items, s)
+			}
 		}
 		for _, w := range loop.Items {
 			a.word(w, s)
@@ -149,6 +181,24 @@ func (a *analysis) forClause(c *syntax.ForClause, s scope) {
 		a.arith(loop.Post, s)
 	}
 	a.stmts(c.Do, s.again())
+}
+
+// maxDomain bounds the values that are followed of one variable.
+const maxDomain = 32
+
+// domain returns the values that a loop over words has, nil if one of them is
+// not known.
+func (a *analysis) domain(items []*syntax.Word, s scope) []arg {
+	if len(items) == 0 || len(items) > maxDomain {
+		return nil
+	}
+	values := a.args(items, s)
+	for _, v := range values {
+		if len(values) > maxDomain || !v.lit && (strings.Contains(v.text, unknown) || !v.home && !v.glob) {
+			return nil
+		}
+	}
+	return values
 }
 
 // simple analyses a simple command: assignments and words.

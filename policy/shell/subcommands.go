@@ -36,22 +36,62 @@ var subcommanders = map[string]*subcommander{
 	"apt-get":   {values: []string{"-o", "--option", "-c", "--config-file", "-t", "--target-release", "--default-release", "-a", "--host-architecture"}},
 	"brew":      {},
 	"gem":       {values: []string{"--config-file"}},
+	"bun":       {values: []string{"--cwd", "--config", "-c"}},
+	"deno":      {},
+	"uv":        {values: []string{"--directory", "--project", "--cache-dir", "--config-file", "--color", "--python"}},
+	"poetry":    {values: []string{"-C", "--directory", "-P", "--project"}},
+	"pipenv":    {},
+	"pdm":       {values: []string{"-p", "--project"}},
+	"hatch":     {values: []string{"-e", "--env", "-p", "--project"}},
+	"rye":       {},
+	"conda":     {},
+	"mamba":     {},
+	"bundle":    {},
+	"composer":  {values: []string{"-d", "--working-dir"}},
+	"dotnet":    {},
+	"mix":       {},
+	"rustup":    {toolchain: true},
+	"nix":       {},
+	"snap":      {},
+	"dnf":       {},
+	"yum":       {},
+	"apk":       {},
+	"zypper":    {},
+	"aws":       {values: []string{"--profile", "--region", "--endpoint-url", "--output", "--query", "--color", "--ca-bundle", "--cli-read-timeout", "--cli-connect-timeout"}},
+	"gcloud":    {values: []string{"--project", "--account", "--configuration", "--format"}},
+	"az":        {},
+	"vercel":    {},
+	"wrangler":  {},
+	"fly":       {},
+	"flyctl":    {},
+	"heroku":    {},
+	"firebase":  {},
+	"twine":     {},
+	"vsce":      {},
+	"lerna":     {},
+	"mvn":       {values: []string{"-f", "--file", "-s", "--settings", "-P", "-pl", "-T"}},
+	"direnv":    {},
+	"mise":      {values: []string{"-C", "--cd", "-E", "--env"}},
+	"launchctl": {},
+	"service":   {},
+	"mvnw":      {},
 }
 
 var pipValues = []string{"--python", "--log", "--proxy", "--retries", "--timeout", "--exists-action", "--trusted-host", "--cert", "--client-cert", "--cache-dir", "--use-feature", "--use-deprecated", "--keyring-provider"}
 
-// subcommand returns the first argument that is not an option. It is unsure if
-// an argument that is not known may be the subcommand, or move it.
-func (s *subcommander) subcommand(args []arg) (name string, unsure bool) {
+// subcommand returns the first argument that is not an option, and its place,
+// the number of arguments if there is none. It is unsure if an argument that is
+// not known may be the subcommand, or move it.
+func (s *subcommander) subcommand(args []arg) (name string, at int, unsure bool) {
 	for i := 1; i < len(args); i++ {
 		g := args[i]
 		if g.many {
-			return "", true
+			return "", i, true
 		}
 		text := g.text
 		switch {
 		case !g.lit && !strings.HasPrefix(text, "-"):
-			return "", true
+			return "", i, true
 		case strings.HasPrefix(text, "-"):
 			if !g.lit && !strings.Contains(g.prefix(), "=") {
 				unsure = true
@@ -62,10 +102,23 @@ func (s *subcommander) subcommand(args []arg) (name string, unsure bool) {
 			}
 		case s.toolchain && strings.HasPrefix(text, "+"):
 		default:
-			return text, unsure
+			return text, i, unsure
 		}
 	}
-	return "", unsure
+	return "", len(args), unsure
+}
+
+// operand returns the argument behind the subcommand that is not an option.
+func operand(args []arg, at int) string {
+	for i := at + 1; i < len(args); i++ {
+		if !strings.HasPrefix(args[i].text, "-") {
+			if args[i].lit {
+				return args[i].text
+			}
+			return ""
+		}
+	}
+	return ""
 }
 
 func (s *subcommander) takesValue(option string) bool {
@@ -97,7 +150,7 @@ func gitCommand(setting string) string {
 		return ""
 	case last == "helper" && !strings.HasPrefix(value, "/"):
 		return "" // the name of one of git's own helpers
-	case last == "hookspath":
+	case last == "hookspath", last == "attributesfile", last == "templatedir", section == "include", section == "includeif":
 		return unknown // whichever programs are in that directory
 	case section == "pager" || gitPrograms[last]:
 		return value

@@ -2,8 +2,10 @@ package shell
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
+	"mvdan.cc/sh/v3/expand"
 	"mvdan.cc/sh/v3/syntax"
 )
 
@@ -14,6 +16,14 @@ type variables struct {
 	byName map[string]*variable
 	// loose reports that variables are set whose names are not known.
 	loose bool
+	// positional are the positional parameters, nil if they are not known, and
+	// set counts how often they are.
+	positional []arg
+	set        int
+	// zero is the name that the shell was given.
+	zero *arg
+	// parent are the variables of the shell that started this one.
+	parent *variables
 }
 
 type variable struct {
@@ -24,6 +34,43 @@ type variable struct {
 	used      bool
 	calls     []int
 	redirects []int
+	// domain are the values that a loop gives it, and files the places in the
+	// facts that depend on it.
+	domain []arg
+	files  []int
+	// list are the elements of an array that is set once.
+	list []arg
+	// seen are literal values that it may have, among others.
+	seen []arg
+}
+
+// maxSeen bounds the values that are remembered of one variable.
+const maxSeen = 8
+
+// remember records a value that a variable may have.
+func (v *variables) remember(name, value string) {
+	if at := v.at(name); value != "" && len(at.seen) < maxSeen {
+		at.seen = append(at.seen, literal(value))
+	}
+}
+
+// lookup returns the variable of a name, of this shell or of one that started
+// it, nil if there is none.
+func (v *variables) lookup(name string) *variable {
+	for depth := 0; v != nil && depth < maxDepth; depth++ {
+		if found := v.byName[name]; found != nil && (found.domain != nil || found.seen != nil) {
+			return found
+		}
+		v = v.parent
+	}
+	return nil
+}
+
+// hiddenCommand is a value that would run a command if it were evaluated as
+// arithmetic.
+type hiddenCommand struct {
+	text string
+	s    scope
 }
 
 // shifting are the variables that have values of their own.
@@ -79,6 +126,9 @@ func (a *analysis) assign(as *syntax.Assign, s scope, plain bool) {
 			a.arith(e.Index, s)
 			a.word(e.Value, s)
 		}
+		if plain && !s.maybe && !as.Append && as.Index == nil && s.vars.at(name).assigned == 1 && !shifting[name] && !strings.HasPrefix(name, "BASH") {
+			s.vars.at(name).list = a.arrayOf(as.Array, s)
+		}
 	}
 	constant := plain && !s.maybe && !as.Append && as.Index == nil && as.Array == nil && !shifting[name] && !strings.HasPrefix(name, "BASH")
 	value, lit := "", true
@@ -92,11 +142,15 @@ func (a *analysis) assign(as *syntax.Assign, s scope, plain bool) {
 			lit = false
 		}
 		if hidesCommand(value) {
-			a.hidden = true
+			a.hide(value, s)
 		}
+		a.commandVariable(name, arg{text: value, lit: lit}, s)
 	}
-	if len(name) == 3 && strings.HasPrefix(name, "PS") && strings.ContainsAny(value, "$`") {
-		a.dynamic() // a prompt is expanded whenever it is shown: PS4 by set -x
+	if name == "BASH_CMDS" || name == "BASH_ALIASES" {
+		a.tableOfCommands(as, s)
+	}
+	if lit && as.Array == nil {
+		s.vars.remember(name, value)
 	}
 	if v := s.vars.at(name); constant && lit && v.assigned == 1 {
 		v.value, v.known = value, true
@@ -104,10 +158,71 @@ func (a *analysis) assign(as *syntax.Assign, s scope, plain bool) {
 	a.word(as.Value, s)
 }
 
+func isPlainParameter(p *syntax.ParamExp) bool {
+	return !p.Excl && !p.Length && !p.Width && !p.IsSet && p.Index == nil && p.Slice == nil && p.Repl == nil && p.Names == 0 &&
+		p.Exp == nil && len(p.Modifiers) == 0 && p.Flags == nil
+}
+
+// elements returns the elements of an array that is a constant, or the
+// positional parameters, if the parameter stands for them.
+func (a *analysis) elements(p *syntax.ParamExp, s scope) ([]arg, bool) {
+	if p.Param == nil || p.Excl || p.Length || p.Slice != nil || p.Repl != nil || p.Exp != nil || p.Names != 0 {
+		return nil, false
+	}
+	list, name := s.vars.positional, p.Param.Value
+	var index string
+	switch {
+	case name == "0" && p.Index == nil:
+		if s.vars.zero == nil {
+			return nil, false
+		}
+		return []arg{*s.vars.zero}, true
+	case p.Index != nil:
+		w, ok := p.Index.(*syntax.Word)
+		v := s.vars.byName[name]
+		if !ok || v == nil || v.list == nil || v.assigned != 1 || s.vars.loose {
+			return nil, false
+		}
+		list, index = v.list, w.Lit()
+		v.use(a)
+	case list == nil || s.vars.set > 1:
+		return nil, false
+	case name == "@" || name == "*":
+		index = "@"
+	default:
+		n, err := strconv.Atoi(name)
+		if err != nil || n < 1 {
+			return nil, false
+		}
+		index = strconv.Itoa(n - 1)
+	}
+	for _, e := range list {
+		a.spent += len(e.text)
+	}
+	if a.spent > maxSpent {
+		a.refuse("expands to too much text")
+		return nil, false
+	}
+	if index == "@" || index == "*" {
+		return list, true
+	}
+	n, err := strconv.Atoi(index)
+	if err != nil || n < 0 || n >= len(list) {
+		return nil, err == nil && n >= 0
+	}
+	return list[n : n+1], true
+}
+
+// use records that the value is used for what comes next in the facts.
+func (v *variable) use(a *analysis) {
+	v.used = true
+	v.calls = append(v.calls, len(a.command.Calls))
+	v.redirects = append(v.redirects, len(a.command.Redirects))
+}
+
 // constant returns the value of a parameter if it is a constant.
 func (a *analysis) constant(p *syntax.ParamExp, s scope) (string, bool) {
-	if p.Param == nil || p.Excl || p.Length || p.Width || p.IsSet || p.Index != nil || p.Slice != nil || p.Repl != nil || p.Names != 0 ||
-		p.Exp != nil || len(p.Modifiers) > 0 || p.Flags != nil {
+	if p.Param == nil || !isPlainParameter(p) && !isPure(p) {
 		return "", false
 	}
 	v := s.vars.byName[p.Param.Value]
@@ -119,20 +234,85 @@ func (a *analysis) constant(p *syntax.ParamExp, s scope) (string, bool) {
 		a.refuse("expands to too much text")
 		return "", false
 	}
-	v.used = true
-	v.calls = append(v.calls, len(a.command.Calls))
-	v.redirects = append(v.redirects, len(a.command.Redirects))
-	return v.value, true
+	v.use(a)
+	if isPlainParameter(p) {
+		return v.value, true
+	}
+	env := expand.FuncEnviron(func(name string) string {
+		if name == p.Param.Value {
+			return v.value
+		}
+		return ""
+	})
+	text, err := expand.Literal(&expand.Config{Env: env}, &syntax.Word{Parts: []syntax.WordPart{p}})
+	return text, err == nil && len(text) <= 2*len(v.value)+256
+}
+
+// arrayOf returns the elements of an array, nil if they do not follow each
+// other.
+func (a *analysis) arrayOf(x *syntax.ArrayExpr, s scope) []arg {
+	words := make([]*syntax.Word, 0, len(x.Elems))
+	for _, e := range x.Elems {
+		if e.Index != nil || e.Value == nil {
+			return nil
+		}
+		words = append(words, e.Value)
+	}
+	return a.args(words, s)
+}
+
+// isPure reports whether an expansion computes its value from nothing but the
+// parameter's value and literal text.
+func isPure(p *syntax.ParamExp) bool {
+	if p.Excl || p.Length || p.Width || p.IsSet || p.Index != nil || p.Names != 0 || len(p.Modifiers) > 0 || p.Flags != nil {
+		return false
+	}
+	isNumber := func(x syntax.ArithmExpr) bool {
+		w, ok := x.(*syntax.Word)
+		return x == nil || ok && w.Lit() != "" && strings.Trim(w.Lit(), "0123456789") == ""
+	}
+	isText := func(w *syntax.Word) bool { return w == nil || len(w.Parts) == 0 || w.Lit() != "" }
+	switch {
+	case p.Slice != nil:
+		return isNumber(p.Slice.Offset) && isNumber(p.Slice.Length)
+	case p.Repl != nil:
+		return isText(p.Repl.Orig) && isText(p.Repl.With)
+	case p.Exp != nil:
+		switch p.Exp.Op {
+		case syntax.RemSmallPrefix, syntax.RemLargePrefix, syntax.RemSmallSuffix, syntax.RemLargeSuffix, syntax.UpperFirst, syntax.UpperAll,
+			syntax.LowerFirst, syntax.LowerAll, syntax.DefaultUnset, syntax.DefaultUnsetOrNull:
+			return isText(p.Exp.Word)
+		default:
+		}
+	}
+	return false
 }
 
 // settle judges, with the whole text read, what had to be assumed on the way.
 func (a *analysis) settle() {
 	if a.arithmetic && a.hidden {
 		a.dynamic()
+		for _, v := range a.values {
+			a.expansion(v.text, v.s)
+		}
+	}
+	home := false
+	for _, table := range a.tables {
+		home = home || table.loose || table.byName["HOME"] != nil || table.byName["PWD"] != nil
+	}
+	for i := range a.command.Files {
+		if f := &a.command.Files[i]; f.Home && home {
+			f.Dynamic = true
+		}
 	}
 	for _, table := range a.tables {
 		ifs := table.byName["IFS"] != nil
 		for _, v := range table.byName {
+			for _, i := range v.files {
+				if v.assigned != 1 || table.loose || ifs {
+					a.command.Files[i].Dynamic = true
+				}
+			}
 			if !v.used || v.assigned == 1 && !table.loose && !ifs {
 				continue
 			}
@@ -154,6 +334,79 @@ func (a *analysis) settle() {
 			a.command.Redirects[l.index].Dynamic = true
 		}
 	}
+	for _, l := range a.lateFiles {
+		if l.changes != a.dirs.changes {
+			a.command.Files[l.index].Dynamic = true
+		}
+	}
+}
+
+// hide records a value that arithmetic would run a command of.
+func (a *analysis) hide(text string, s scope) {
+	a.hidden = true
+	if len(a.values) < maxCalls {
+		a.values = append(a.values, hiddenCommand{text, s})
+	}
+}
+
+// expansion analyses the commands that the expansion of a text runs.
+func (a *analysis) expansion(text string, s scope) {
+	s.vars = a.variables()
+	a.evaluate(arg{text: "[[ -n \"" + strings.ReplaceAll(text, `"`, "") + "\" ]]"}, s.again())
+}
+
+// commandVariables are the variables whose value is a command text, which the
+// shell or a program that it starts runs.
+var commandVariables = map[string]bool{
+	"PROMPT_COMMAND": true, "GIT_SSH_COMMAND": true, "GIT_SSH": true, "GIT_PAGER": true, "GIT_EDITOR": true, "GIT_SEQUENCE_EDITOR": true,
+	"GIT_EXTERNAL_DIFF": true, "GIT_PROXY_COMMAND": true, "GIT_ASKPASS": true, "SSH_ASKPASS": true, "PAGER": true, "MANPAGER": true,
+	"EDITOR": true, "VISUAL": true, "FCEDIT": true, "BROWSER": true, "RSYNC_RSH": true, "TAR_OPTIONS": true, "LESSOPEN": true,
+	"LESSCLOSE": true, "RUSTC_WRAPPER": true, "RUSTC_WORKSPACE_WRAPPER": true, "RUSTC": true, "CC": true, "CXX": true, "MAKEFLAGS": true,
+	"SHELL": true, "SUDO_ASKPASS": true, "FZF_DEFAULT_COMMAND": true, "RSYNC_CONNECT_PROG": true, "CVS_RSH": true, "CARGO_BUILD_RUSTC_WRAPPER": true,
+}
+
+// commandVariable follows the value of a variable that holds a command.
+func (a *analysis) commandVariable(name string, value arg, s scope) {
+	if len(name) == 3 && strings.HasPrefix(name, "PS") && strings.ContainsAny(value.text, "$`") {
+		a.dynamic() // a prompt is expanded whenever it is shown: PS4 by set -x
+		a.expansion(value.text, s.through(name))
+		return
+	}
+	if !commandVariables[name] || value.text == "" {
+		return
+	}
+	inner := a.child(s.through(name))
+	inner.maybe, inner.replayed = true, true
+	text := strings.TrimPrefix(value.text, "|")
+	if name == "MAKEFLAGS" || name == "TAR_OPTIONS" {
+		program := map[string]string{"MAKEFLAGS": "make ", "TAR_OPTIONS": "tar "}[name]
+		text = program + text
+	}
+	a.evaluate(arg{text: text, lit: value.lit}, inner)
+}
+
+// tableOfCommands follows what is put into the shell's own tables of programs
+// and aliases.
+func (a *analysis) tableOfCommands(as *syntax.Assign, s scope) {
+	a.dynamic()
+	words := []*syntax.Word{as.Value}
+	if as.Array != nil {
+		words = nil
+		for _, e := range as.Array.Elems {
+			words = append(words, e.Value)
+		}
+	}
+	for _, w := range words {
+		if w != nil {
+			program := a.one(w, s)
+			inner := a.child(s.through(as.Name.Value).again())
+			if program.lit {
+				a.evaluate(program, inner)
+			} else {
+				a.call([]arg{program}, inner)
+			}
+		}
+	}
 }
 
 // evaluators are the builtins that evaluate an array index in an argument.
@@ -168,9 +421,10 @@ func (a *analysis) effects(name string, args []arg, s scope) {
 		if !hidesCommand(g.text) {
 			continue
 		}
-		a.hidden = true
+		a.hide(g.text, s)
 		if evaluators[name] {
 			a.dynamic()
+			a.expansion(g.text, s)
 		}
 	}
 	switch name {
@@ -180,6 +434,13 @@ func (a *analysis) effects(name string, args []arg, s scope) {
 		// The names stand among options and their values: taking a value for
 		// a name only makes a constant doubtful.
 		a.names(args[1:], s, name != "unset" && name != "wait")
+		if s.stdin != nil && s.stdin.lit && name == "read" {
+			for _, g := range args[1:] {
+				if syntax.ValidName(g.text) {
+					s.vars.remember(g.text, strings.TrimSpace(s.stdin.text))
+				}
+			}
+		}
 	case "printf":
 		if i := slices.IndexFunc(args, func(g arg) bool { return strings.HasPrefix(g.text, "-v") }); i == 1 {
 			text := strings.TrimPrefix(args[1].text, "-v")
@@ -187,12 +448,18 @@ func (a *analysis) effects(name string, args []arg, s scope) {
 				text = args[2].text
 			}
 			a.name(text, s)
+			if last := args[len(args)-1]; last.lit && syntax.ValidName(text) {
+				s.vars.remember(text, last.text)
+			}
 		} else if len(args) > 1 && args[1].mayBeOption() && !args[1].lit {
 			s.vars.loose = true
 		}
 	case "export", "readonly", "declare", "typeset", "local", "nameref":
 		for _, g := range args[1:] {
 			switch {
+			case strings.HasPrefix(g.text, "-") && strings.Contains(g.text, "i"):
+				a.arithmetic = true // the values are evaluated
+				s.vars.loose = s.vars.loose || strings.Contains(g.text, "n")
 			case strings.HasPrefix(g.text, "-") && (!g.lit || strings.Contains(g.text, "n")), g.many:
 				s.vars.loose = true
 			default:
@@ -200,16 +467,41 @@ func (a *analysis) effects(name string, args []arg, s scope) {
 				s.vars.doubt(strings.TrimSuffix(name, "+"))
 			}
 		}
+	case "set":
+		a.positional(args[1:], s)
+	case "shift":
+		s.vars.set = 2
 	case "let":
 		a.arithmetic = true
 		s.vars.loose = true
 	}
 }
 
+// positional records that the positional parameters are set.
+func (a *analysis) positional(args []arg, s scope) {
+	for i, g := range args {
+		switch {
+		case g.lit && g.text == "--":
+			s.vars.set++
+			s.vars.positional = args[i+1:]
+			if s.maybe {
+				s.vars.set++
+			}
+			return
+		case !g.lit || g.text == "" || g.text[0] != '-' && g.text[0] != '+':
+			s.vars.set = 2
+			return
+		case g.text == "-o" || g.text == "+o":
+			return
+		}
+	}
+}
+
 // doubt makes sure that a variable is no constant, unless it is set only once
 // and that is still to come.
 func (v *variables) doubt(name string) {
-	if found := v.byName[name]; found != nil && found.known {
+	name, _, _ = strings.Cut(name, "[")
+	if found := v.byName[name]; found != nil && (found.known || found.list != nil || found.domain != nil) {
 		found.assigned++
 	}
 }

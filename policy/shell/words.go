@@ -39,6 +39,25 @@ type arg struct {
 	written string
 	// hidden reports that the argument is not written at all.
 	hidden bool
+	// origin says what the first unknown part can be, nil if it is not known.
+	origin *origin
+	// below reports that the argument stands for what is below it as well.
+	below bool
+}
+
+// origin holds the values that an unknown part can have. Of a loop's variable
+// they hold as long as the loop is the only place that sets it.
+type origin struct {
+	values []arg
+	loop   *variable
+}
+
+// among returns the origin of a part that has one of some values, nil for none.
+func among(values ...arg) *origin {
+	if values == nil {
+		return nil
+	}
+	return &origin{values: values}
 }
 
 // prefix returns what is known of the argument's beginning.
@@ -186,6 +205,7 @@ func (f *fields) add(text string) {
 func (f *fields) addUnknown(many bool) {
 	f.add(unknown)
 	f.open.lit, f.open.home = false, false
+	f.open.origin = nil
 	if many {
 		f.open.many, f.open.glob = true, false
 	}
@@ -218,15 +238,27 @@ func (a *analysis) fields(w *syntax.Word, s scope, written string) []arg {
 			f.started = true
 			a.quoted(&f, p.Parts, s)
 		case *syntax.ParamExp:
+			if elements, known := a.elements(p, s); known {
+				f.list(elements, true)
+				continue
+			}
 			value, known := a.constant(p, s)
 			if !known || strings.ContainsAny(value, `*?[\`) {
-				f.addUnknown(true)
+				f.parameter(p, true, s)
 				continue
 			}
 			f.split(value)
-		case *syntax.ArithmExp, *syntax.ProcSubst:
+		case *syntax.ArithmExp:
 			f.addUnknown(false)
-		default: // command substitutions, extended patterns
+		case *syntax.ProcSubst:
+			fresh := f.cur.Len() == 0
+			f.addUnknown(false)
+			if fresh {
+				f.open.origin = among(literal("-")) // a pipe, no file
+			}
+		case *syntax.CmdSubst:
+			f.substitution(p, true)
+		default: // extended patterns
 			f.addUnknown(true)
 		}
 	}
@@ -241,15 +273,173 @@ func (a *analysis) quoted(f *fields, parts []syntax.WordPart, s scope) {
 		case *syntax.Lit:
 			f.add(unescapeQuoted(p.Value, "$`\"\\"))
 		case *syntax.ParamExp:
+			if elements, known := a.elements(p, s); known {
+				f.list(elements, false)
+				continue
+			}
 			if value, known := a.constant(p, s); known {
 				f.add(value)
 				continue
 			}
-			f.addUnknown(isList(p))
+			f.parameter(p, isList(p), s)
+		case *syntax.CmdSubst:
+			f.substitution(p, false)
 		default:
 			f.addUnknown(false)
 		}
 	}
+}
+
+// parameter adds the value of a variable that is not a constant. Of the home
+// directory, the working directory and the variable of a loop it is known what
+// the value can be.
+func (f *fields) parameter(p *syntax.ParamExp, many bool, s scope) {
+	fresh := !strings.Contains(f.cur.String(), unknown)
+	if !fresh || p.Param == nil || !isPlainParameter(p) {
+		f.addUnknown(many)
+		if fresh && p.Exp != nil && p.Exp.Word != nil && p.Exp.Word.Lit() != "" {
+			switch p.Exp.Op {
+			case syntax.DefaultUnset, syntax.DefaultUnsetOrNull, syntax.AssignUnset, syntax.AssignUnsetOrNull, syntax.AlternateUnset, syntax.AlternateUnsetOrNull:
+				// What else it can be is not known.
+				f.open.origin = among(literal(p.Exp.Word.Lit()), arg{text: unknown})
+			default:
+			}
+		}
+		return
+	}
+	switch v := s.vars.byName[p.Param.Value]; {
+	case v != nil && v.domain != nil:
+		f.addUnknown(many)
+		f.open.origin = &origin{values: v.domain, loop: v}
+	case p.Param.Value == "HOME":
+		f.addUnknown(false)
+		f.open.origin = among(arg{text: "~", home: true})
+	case p.Param.Value == "PWD":
+		f.addUnknown(false)
+		f.open.origin = among(literal("."))
+	default:
+		f.addUnknown(many)
+		if v := s.vars.lookup(p.Param.Value); v != nil {
+			f.open.origin = among(slices.Concat(v.domain, v.seen, []arg{{text: unknown}})...)
+		}
+	}
+}
+
+// list adds the elements of an array or the positional parameters, each of
+// which is an argument of its own, and is split if it is not quoted.
+func (f *fields) list(elements []arg, split bool) {
+	for i, e := range elements {
+		if i > 0 {
+			f.flush()
+		}
+		switch {
+		case !e.lit:
+			f.addUnknown(e.many || split)
+			f.open.origin = e.origin
+			if !strings.Contains(e.text, unknown) {
+				f.open.origin = among(e)
+			}
+		case split && strings.ContainsAny(e.text, " \t\n"):
+			f.split(e.text)
+		default:
+			f.add(e.text)
+		}
+	}
+}
+
+// substitution adds the output of a command. Of one that looks up a program it
+// is known how the path ends.
+func (f *fields) substitution(p *syntax.CmdSubst, many bool) {
+	words := simpleWords(p.Stmts)
+	if len(words) == 1 && words[0] == "pwd" {
+		fresh := f.cur.Len() == 0
+		f.addUnknown(many)
+		if fresh {
+			f.open.origin = among(literal("."))
+		}
+		return
+	}
+	if text, known := printed(words); known {
+		if many {
+			f.split(text)
+		} else {
+			f.add(text)
+		}
+		return
+	}
+	if c := (&Call{Argv: words}); len(words) > 1 && f.cur.Len() == 0 {
+		c.Name = words[0]
+		if words[0] == "git" {
+			c.Subcommand = words[1]
+		}
+		if domain := listing(c); domain != nil {
+			f.addUnknown(many)
+			f.open.origin = among(domain...)
+			return
+		}
+	}
+	looksUp := len(words) >= 2 && (words[0] == "which" || words[0] == "whereis" ||
+		(words[0] == "command" || words[0] == "type") && strings.HasPrefix(words[1], "-"))
+	if !looksUp {
+		f.addUnknown(many)
+		return
+	}
+	fresh := f.cur.Len() == 0
+	f.addUnknown(false)
+	f.add("/" + words[len(words)-1])
+	if fresh {
+		f.open.origin = among(literal("/usr/bin"))
+	}
+}
+
+// printed returns what echo and printf print, if that is certain.
+func printed(words []string) (text string, known bool) {
+	if len(words) < 2 || words[0] != "echo" && (words[0] != "printf" || len(words) > 2) {
+		return "", false
+	}
+	for _, w := range words[1:] {
+		if w[0] == '-' || strings.ContainsAny(w, `\*?[`) || words[0] == "printf" && strings.Contains(w, "%") {
+			return "", false
+		}
+	}
+	return strings.Join(words[1:], " "), true
+}
+
+// simpleWords returns the words of a simple command, nil if it is another or
+// if not all are literal.
+func simpleWords(list []*syntax.Stmt) []string {
+	if len(list) != 1 {
+		return nil
+	}
+	c, ok := list[0].Cmd.(*syntax.CallExpr)
+	if !ok || len(c.Assigns) > 0 {
+		return nil
+	}
+	words := make([]string, len(c.Args))
+	for i, w := range c.Args {
+		if words[i] = w.Lit(); words[i] != "" {
+			continue
+		}
+		if len(w.Parts) != 1 {
+			return nil
+		}
+		switch q := w.Parts[0].(type) {
+		case *syntax.SglQuoted:
+			words[i] = q.Value
+		case *syntax.DblQuoted:
+			if len(q.Parts) != 1 {
+				return nil
+			}
+			l, ok := q.Parts[0].(*syntax.Lit)
+			if !ok {
+				return nil
+			}
+			words[i] = l.Value
+		default:
+			return nil
+		}
+	}
+	return words
 }
 
 // isList reports whether a quoted parameter may be several arguments.

@@ -24,8 +24,25 @@ deny contains {
 	"message": sprintf("%s is banned: it reaches the network or changes what commands mean", [program]),
 } if {
 	some call in input.prompt.command.calls
-	program := config.banned_commands[lower(call.name)]
+	some name in _names(call)
+	program := config.banned_commands[name]
 	is_string(program)
+	not config.banned_commands[program] == false
+}
+
+# METADATA
+# title: Pattern of a banned command
+# description: The name is a pattern of the shell that may match a banned program.
+deny contains {
+	"id": "bash.banned_command",
+	"message": sprintf("%s is banned, and %s may be it", [program, call.plain]),
+} if {
+	some call in input.prompt.command.calls
+	call.name == ""
+	regex.match(`[*?\[]`, call.plain)
+	some name, program in config.banned_commands
+	is_string(program)
+	glob.match(call.plain, [], name)
 	not config.banned_commands[program] == false
 }
 
@@ -80,9 +97,108 @@ ask_by_rule contains {
 	"always": [concat(" ", [command, "*"])],
 } if {
 	some call in input.prompt.command.calls
-	some command in {lower(call.name), concat(" ", [lower(call.name), call.subcommand])}
+	some command in _commands(call)
 	reason := config.ask_commands[command]
 	is_string(reason)
+	not _is_lifted(call)
+}
+
+# METADATA
+# title: Interpreter
+# description: A program runs code that the command brings along, in a language that this policy does not read.
+ask_by_rule contains {
+	"id": "bash.interpreter",
+	"message": sprintf("%s runs code that stands in the command or on its input", [call.name]),
+	"always": [],
+} if {
+	some call in input.prompt.command.calls
+	_has_effect(call, "code")
+}
+
+# METADATA
+# title: Fetches
+# description: A program is fetched and run, or installed (npx, npm install, pip install, …).
+ask_by_rule contains {
+	"id": "bash.fetches",
+	"message": sprintf("%s runs what it fetches", [_command(call)]),
+	"always": [concat(" ", [_command(call), "*"])],
+} if {
+	some call in input.prompt.command.calls
+	_has_effect(call, "fetches")
+}
+
+# METADATA
+# title: Network
+# description: A program that is not banned reaches another machine (ssh, git clone, dig, …).
+ask_by_rule contains {
+	"id": "bash.network",
+	"message": sprintf("%s reaches another machine", [_command(call)]),
+	"always": [concat(" ", [_command(call), "*"])],
+} if {
+	some call in input.prompt.command.calls
+	_has_effect(call, "network")
+}
+
+# METADATA
+# title: Destructive
+# description: What cannot be brought back is removed (git reset --hard, git clean, find -delete, chmod -R, …).
+ask_by_rule contains {
+	"id": "bash.destructive",
+	"message": sprintf("%s removes or changes what cannot be brought back", [_command(call)]),
+	"always": [],
+} if {
+	some call in input.prompt.command.calls
+	_has_effect(call, "destroys")
+}
+
+# METADATA
+# title: Deletes
+# description: A directory with all below, or whatever a pattern matches, is deleted, and is no product of a build.
+ask_by_rule contains {
+	"id": "bash.deletes",
+	"message": sprintf("%s deletes %s with all below or all that it matches", [_user(file), _file_path(file)]),
+	"always": [],
+} if {
+	some file in input.prompt.command.files
+	not _is_used(file)
+	not _is_small(file)
+	not _is_disposable(file)
+}
+
+# METADATA
+# title: Persists
+# description: Something is made to run later, or for other commands too (crontab, systemd-run, git config --global, …).
+ask_by_rule contains {
+	"id": "bash.persists",
+	"message": sprintf("%s changes what runs later", [_command(call)]),
+	"always": [],
+} if {
+	some call in input.prompt.command.calls
+	_has_effect(call, "persists")
+}
+
+# METADATA
+# title: Lookalike
+# description: A program's name holds characters that look like others.
+ask_by_rule contains {
+	"id": "bash.lookalike",
+	"message": sprintf("the name %s looks like %s and is another", [call.name, call.plain]),
+	"always": [],
+} if {
+	some call in input.prompt.command.calls
+	_has_effect(call, "lookalike")
+}
+
+# METADATA
+# title: Dynamic file
+# description: Which file a program reads, writes or deletes cannot be known.
+ask_by_rule contains {
+	"id": "bash.dynamic_file",
+	"message": sprintf("%s uses a file whose name cannot be known: %s", [_user(file), _file_path(file)]),
+	"always": [],
+} if {
+	some file in input.prompt.command.files
+	not file.dynamic == false
 }
 
 # METADATA
@@ -94,8 +210,10 @@ ask_by_rule contains {
 	"always": [],
 } if {
 	some name in input.prompt.command.assigns
-	reason := config.ask_variables[name]
+	some key in {name, concat("", [split(name, "_")[0], "_*"])}
+	reason := config.ask_variables[key]
 	is_string(reason)
+	not config.ask_variables[name] == false
 }
 
 # METADATA
@@ -128,6 +246,54 @@ _has_facts if {
 		is_string(call.subcommand)
 	}
 }
+
+# The names by which a program is known: without case, and as it looks.
+_names(call) := {lower(call.name)} | {name | name := call.plain}
+
+# A command with its sub-command, and with what that works on.
+_commands(call) := {name, concat(" ", [name, call.subcommand])} | {command |
+	command := concat(" ", [name, call.subcommand, call.operand])
+} if {
+	name := lower(call.name)
+}
+
+_command(call) := lower(call.name) if {
+	call.subcommand == ""
+} else := concat(" ", [lower(call.name), call.subcommand])
+
+_has_effect(call, effect) if {
+	effect in call.effects
+	not _is_lifted(call)
+}
+
+_is_lifted(call) if {
+	some command in _commands(call)
+	config.ask_commands[command] == false
+}
+
+_is_used(file) if file.access in {"read", "write", "execute", "unknown"}
+
+_is_small(file) if {
+	file.recursive == false
+	file.glob == false
+}
+
+_is_disposable(file) if {
+	file.dynamic == false
+	file.home == false
+	parts := split(file.path, "/")
+	not ".." in parts
+	some part in parts
+	config.disposable[part] == true
+}
+
+_user(file) := file.by if {
+	is_string(file.by)
+} else := "a program"
+
+_file_path(file) := file.path if {
+	is_string(file.path)
+} else := "without a name"
 
 _is_command if input.prompt.tool in {"bash", "pty"}
 

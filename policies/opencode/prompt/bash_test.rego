@@ -159,3 +159,138 @@ test_variable_to_ask_about_can_be_lifted if {
 		with data.opencode.config.ask_variables as {"PATH": false}
 	decision.effect == "allow"
 }
+
+# Facts of one call besides what its name says.
+_call(facts) := _command({"calls": [object.union(testing.call(["x", "y"]), facts)]})
+
+test_effect_is_asked[effect] if {
+	some effect, id in {
+		"code": "bash.interpreter",
+		"fetches": "bash.fetches",
+		"network": "bash.network",
+		"destroys": "bash.destructive",
+		"persists": "bash.persists",
+		"lookalike": "bash.lookalike",
+	}
+	decision := prompt.decision with input as _call({"effects": [effect], "plain": "x"})
+	decision.effect == "ask"
+	_ids(decision) == {id}
+}
+
+test_effect_of_a_program_without_a_subcommand_is_asked[effect] if {
+	some effect in ["fetches", "network", "destroys", "persists"]
+	decision := prompt.decision with input as _call({"effects": [effect], "subcommand": ""})
+	decision.effect == "ask"
+	startswith(decision.rules[0].message, "x ")
+}
+
+test_effect_can_be_lifted[command] if {
+	some command in ["x", "x y", "x y z"]
+	decision := prompt.decision with input as _call({"effects": ["network", "code"], "operand": "z"})
+		with data.opencode.config.ask_commands as {command: false}
+	decision.effect == "allow"
+}
+
+test_effect_that_is_not_known_is_nothing if {
+	decision := prompt.decision with input as _call({"effects": ["rejoices"]})
+	decision.effect == "allow"
+}
+
+test_command_with_what_it_works_on_is_asked if {
+	decision := prompt.decision with input as _call({"name": "uv", "subcommand": "pip", "operand": "sync"})
+		with data.opencode.config.ask_commands as {"uv pip sync": "installs"}
+	decision.effect == "ask"
+	decision.obligations.ask.always == ["uv pip sync *"]
+}
+
+test_part_of_a_command_to_ask_about_can_be_lifted if {
+	config_of := {"docker compose": "runs containers", "docker compose ps": false}
+	ps := prompt.decision with input as _call({"name": "docker", "subcommand": "compose", "operand": "ps"})
+		with data.opencode.config.ask_commands as config_of
+	ps.effect == "allow"
+	up := prompt.decision with input as _call({"name": "docker", "subcommand": "compose", "operand": "up"})
+		with data.opencode.config.ask_commands as config_of
+	up.effect == "ask"
+}
+
+test_name_that_looks_like_a_banned_one_is_denied if {
+	decision := prompt.decision with input as _call({"name": "ｃｕｒｌ", "plain": "curl", "effects": ["lookalike"]})
+	decision.effect == "deny"
+	_ids(decision) == {"bash.banned_command"}
+}
+
+test_pattern_that_may_match_a_banned_program_is_denied[pattern] if {
+	some pattern in ["c?rl", "cu*l", "[cx]url", "w*"]
+	decision := prompt.decision with input as _call({"name": "", "subcommand": "", "plain": pattern, "dynamic": true})
+	decision.effect == "deny"
+	_ids(decision) == {"bash.banned_command"}
+}
+
+_files(facts) := _command({"files": [object.union(
+	{
+		"path": "src",
+		"access": "delete",
+		"by": "rm",
+		"home": false,
+		"glob": false,
+		"recursive": false,
+		"dynamic": false,
+	},
+	facts,
+)]})
+
+test_one_file_may_be_deleted if {
+	decision := prompt.decision with input as _files({})
+	decision.effect == "allow"
+}
+
+test_deleting_much_is_asked[fact] if {
+	some fact in ["recursive", "glob"]
+	decision := prompt.decision with input as _files({fact: true})
+	decision.effect == "ask"
+	_ids(decision) == {"bash.deletes"}
+	decision.rules[0].message == "rm deletes src with all below or all that it matches"
+}
+
+test_products_of_a_build_may_be_deleted[path] if {
+	some path in ["dist", "./node_modules", "a/build/b"]
+	decision := prompt.decision with input as _files({"recursive": true, "path": path})
+	decision.effect == "allow"
+}
+
+test_like_a_product_of_a_build_is_asked[name] if {
+	some name, facts in {
+		"back": {"path": "dist/../src"},
+		"home": {"path": "~/dist", "home": true},
+		"not known": {"path": "dist", "dynamic": true},
+		"another": {"path": "distance"},
+	}
+	decision := prompt.decision with input as _files(object.union({"recursive": true}, facts))
+	decision.effect == "ask"
+	"bash.deletes" in _ids(decision)
+}
+
+test_file_that_is_not_known_is_asked[access] if {
+	some access in ["read", "write", "execute"]
+	decision := prompt.decision with input as _files({"access": access, "dynamic": true})
+	decision.effect == "ask"
+	_ids(decision) == {"bash.dynamic_file"}
+}
+
+test_file_without_facts_is_asked if {
+	decision := prompt.decision with input as _command({"files": [{}]})
+	decision.effect == "ask"
+	_ids(decision) == {"bash.dynamic_file", "bash.deletes"}
+}
+
+test_variables_of_a_family_are_asked[name] if {
+	some name in ["LD_DEBUG_OUTPUT", "GIT_INDEX_FILE", "npm_config_registry"]
+	decision := prompt.decision with input as _command({"assigns": [name]})
+	decision.effect == "ask"
+	_ids(decision) == {"bash.ask_variable"}
+}
+
+test_variable_of_a_family_can_be_lifted if {
+	decision := prompt.decision with input as _command({"assigns": ["GIT_AUTHOR_NAME"]})
+	decision.effect == "allow"
+}

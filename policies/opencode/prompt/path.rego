@@ -2,7 +2,7 @@ package opencode.prompt
 
 import data.opencode.config
 
-# Files: what a tool names, and what a command's redirections open.
+# Files: what a tool names, and what the redirections and programs of a command use.
 
 # METADATA
 # title: Unresolved
@@ -42,7 +42,7 @@ deny contains {
 
 # METADATA
 # title: Outside ask
-# description: A command's redirection opens a temporary file.
+# description: A command uses a temporary file, or reads a file outside that is not one of the system's.
 ask_by_rule contains {
 	"id": "path.outside_ask",
 	"message": sprintf("the path %s is outside the project", [_shown(path)]),
@@ -109,14 +109,36 @@ _path_problem(path) := path.problem if {
 	is_string(path.problem)
 } else := "no reason is known"
 
-# Only the shell opens files outside: a tool's files are below the project.
+# Only commands use files outside: a tool's files are below the project.
 _is_allowed_outside(path) if {
 	_is_command
 	config.outside_allow[path.real] == true
 }
 
+_is_allowed_outside(path) if {
+	_is_command
+	path.access == "read"
+	_is_ordinary(path)
+	_is_within(path.real, config.outside_read)
+}
+
 _is_asked_outside(path) if {
 	_is_command
-	some prefix, true in config.outside_ask
-	startswith(path.real, concat("", [prefix, "/"]))
+	_is_within(path.real, config.outside_ask)
+}
+
+_is_asked_outside(path) if {
+	_is_command
+	path.access == "read"
+	is_string(path.real)
+	not _is_closed(path)
+}
+
+_is_closed(path) if _is_within(path.real, config.outside_deny)
+
+# The place itself, or one above it.
+_is_within(real, places) if {
+	parts := split(real, "/")
+	some i in numbers.range(2, count(parts))
+	places[concat("/", array.slice(parts, 0, i))] == true
 }

@@ -20,10 +20,54 @@ test_read_of_nothing_is_asked if {
 }
 
 test_outside_is_denied[tool] if {
-	some tool in ["read", "list", "glob", "grep", "write", "edit", "multiedit", "patch", "delete", "move", "bash", "pty"]
+	some tool in ["read", "list", "glob", "grep", "write", "edit", "multiedit", "patch", "delete", "move", "teleport"]
 	decision := prompt.decision with input as testing.prompt(tool, {}, [_outside])
 	decision.effect == "deny"
 	"path.outside" in _ids(decision)
+}
+
+_command_with(path) := object.union(testing.bash([["ls"]]), {"prompt": {"paths": [object.union(_outside, path)]}})
+
+test_command_may_write_nothing_outside if {
+	decision := prompt.decision with input as _command_with({"access": "write"})
+	decision.effect == "deny"
+	_ids(decision) == {"path.outside"}
+}
+
+test_command_asks_for_what_it_reads_outside if {
+	decision := prompt.decision with input as _command_with({})
+	decision.effect == "ask"
+	_ids(decision) == {"path.outside_ask"}
+}
+
+test_command_may_read_the_system[real] if {
+	some real in ["/usr", "/usr/include/stdio.h", "/etc/hosts", "/proc/cpuinfo"]
+	decision := prompt.decision with input as _command_with({"real": real})
+	decision.effect == "allow"
+}
+
+test_command_may_not_read_the_rest_of_the_system[real] if {
+	some real in ["/etc", "/etc/passwd", "/proc/1/status", "/dev/tcp/h/1"]
+	decision := prompt.decision with input as _command_with({"real": real})
+	decision.effect == "deny"
+	_ids(decision) == {"path.outside"}
+}
+
+test_command_may_not_write_the_system if {
+	decision := prompt.decision with input as _command_with({"real": "/etc/hosts", "access": "write"})
+	decision.effect == "deny"
+}
+
+test_command_asks_for_a_secret_of_the_system if {
+	decision := prompt.decision with input as _command_with({"real": "/usr/x.key", "class": "secret"})
+	decision.effect == "ask"
+	_ids(decision) == {"path.secret"}
+}
+
+test_command_reads_no_device if {
+	decision := prompt.decision with input as _command_with({"real": "/usr/x", "kind": "device"})
+	decision.effect == "deny"
+	_ids(decision) == {"path.special_file"}
 }
 
 test_path_of_unknown_place_is_denied if {
@@ -76,7 +120,7 @@ test_tool_has_no_temporary_files if {
 }
 
 test_like_temporary_is_not_temporary if {
-	path := object.union(_temporary, {"real": "/tmp-evil/x"})
+	path := object.union(_temporary, {"real": "/tmp-evil/x", "access": "write"})
 	document := object.union(testing.bash([["ls"]]), {"prompt": {"paths": [path]}})
 	decision := prompt.decision with input as document
 	decision.effect == "deny"

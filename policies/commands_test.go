@@ -1,0 +1,97 @@
+package policies_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"opencode/engine"
+	"opencode/policies"
+	"opencode/policy"
+)
+
+// corpus reads a list of commands, one a line; ⏎ is a newline and ⇥ a tab.
+func corpus(tb testing.TB, name string) []string {
+	tb.Helper()
+	data, err := os.ReadFile(filepath.Join("..", "policy", "shell", "testdata", "corpus", name+".txt"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	var list []string
+	for line := range strings.Lines(string(data)) {
+		line = strings.TrimSuffix(line, "\n")
+		if line != "" && !strings.HasPrefix(line, "# ") {
+			list = append(list, strings.NewReplacer("⏎", "\n", "⇥", "\t").Replace(line))
+		}
+	}
+	return list
+}
+
+// decideCommand decides a command in a project, by the default policy.
+func decideCommand(tb testing.TB, e *engine.Engine, root, command string) policy.Decision {
+	tb.Helper()
+	d, err := e.Decide(tb.Context(), policy.FromCall(time.Unix(1795188300, 0).UTC(), policy.Principal{
+		Kind: policy.PrincipalToken, ID: "tok_test", Permissions: []string{"read", "write", "execute"},
+	}, policy.Call{
+		Tool: "bash", Args: map[string]any{"command": command}, Root: root, Directory: root, Home: "/home/somebody",
+		Session: &policy.Session{ID: "ses_test", Agent: "build", Directory: root, Interactive: true},
+	}))
+	if err != nil {
+		tb.Fatalf("Decide(%q): %v", command, err)
+	}
+	return d
+}
+
+// TestCorpus decides the commands of the corpus: a banned program is denied
+// however it is reached, what must not pass in silence does not, and ordinary
+// work is neither denied nor asked about, but for a tenth at most.
+func TestCorpus(t *testing.T) {
+	t.Parallel()
+	e := defaultEngine(t)
+	root := t.TempDir()
+	total := 0
+	count := func(name string) map[policy.Effect]int {
+		n := map[policy.Effect]int{}
+		for _, command := range corpus(t, name) {
+			total++
+			d := decideCommand(t, e, root, command)
+			n[d.Effect]++
+			var ids []string
+			for _, r := range d.Rules {
+				ids = append(ids, r.ID)
+			}
+			switch {
+			case name == "banned" && (d.Effect != policy.Deny || !strings.Contains(strings.Join(ids, " "), "bash.banned_command")):
+				t.Errorf("%s: %q is %s by %s, want denied as banned", name, command, d.Effect, ids)
+			case name == "silent" && d.Effect == policy.Allow:
+				t.Errorf("%s: %q is allowed by %s", name, command, ids)
+			case name == "harmless" && d.Effect == policy.Deny:
+				t.Errorf("%s: %q is denied by %s", name, command, ids)
+			case name == "harmless" && d.Effect == policy.Ask && testing.Verbose():
+				t.Logf("%s: %q is asked about by %s", name, command, ids)
+			}
+		}
+		t.Logf("%s: %d denied, %d asked, %d allowed", name, n[policy.Deny], n[policy.Ask], n[policy.Allow])
+		return n
+	}
+	count("banned")
+	count("silent")
+	harmless := count("harmless")
+	if asked, all := harmless[policy.Ask], harmless[policy.Ask]+harmless[policy.Allow]; asked*10 > all {
+		t.Errorf("%d of %d ordinary commands are asked about", asked, all)
+	}
+	if total < 600 {
+		t.Errorf("the corpus holds %d commands, want 600", total)
+	}
+}
+
+func defaultEngine(tb testing.TB) *engine.Engine {
+	tb.Helper()
+	e, err := engine.New(tb.Context(), engine.Config{Default: policies.FS})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return e
+}

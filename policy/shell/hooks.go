@@ -1,0 +1,315 @@
+package shell
+
+import (
+	"slices"
+	"strings"
+)
+
+// reach says what the value of an option, or what stands behind it, is.
+type reach int
+
+const (
+	runsText    reach = iota + 1 // a command text
+	runsProgram                  // the path of a program
+	runsRest                     // all that follows, an argument vector
+	runsEach                     // all that follows but options, a command text or an argument vector
+	runsSetting                  // a setting, some of which hold a command text
+	runsExec                     // a command text behind "exec="
+	runsList                     // a command text with commas for spaces
+	runsEditor                   // a command of an editor
+	runsFilter                   // a command text if it starts with a bar or a bang
+	loads                        // something that decides what runs
+)
+
+// hook is an option by which a program runs others.
+type hook struct {
+	options []string
+	is      reach
+}
+
+// hooks are the programs that run others by an option besides what they do. It
+// is data: the key is a name, or a name with a subcommand. An option counts
+// wherever it stands, and a long one also when it is cut short.
+var hooks = map[string][]hook{
+	"tar": archiving, "gtar": archiving, "bsdtar": archiving,
+	"rsync": {{[]string{"-e", "--rsh", "--rsync-path"}, runsText}},
+	"zip":   {{[]string{"-TT", "--unzip-command"}, runsText}},
+	"ssh":   sshing, "scp": sshing, "sftp": sshing, "autossh": sshing, "sshfs": sshing,
+	"vim": viing, "vi": viing, "nvim": viing, "view": viing, "gvim": viing, "vimdiff": viing, "ex": viing,
+	"less": {{[]string{"+"}, runsEditor}},
+	"more": {{[]string{"+"}, runsEditor}},
+	"man":  {{[]string{"-P", "--pager"}, runsText}, {[]string{"-H", "--html"}, runsText}},
+	"bat":  {{[]string{"--pager"}, runsText}},
+	"rg":   {{[]string{"--pre", "--hostname-bin"}, runsText}},
+	"fzf":  {{[]string{"--preview"}, runsText}, {[]string{"--bind"}, loads}},
+	"make": making, "gmake": making,
+	"sort":     {{[]string{"--compress-program"}, runsProgram}},
+	"split":    {{[]string{"--filter"}, runsText}},
+	"cmake":    {{[]string{"-E"}, runsRest}},
+	"gcc":      {{[]string{"-wrapper"}, runsList}, {[]string{"-fplugin", "-specs"}, loads}},
+	"tcpdump":  {{[]string{"-z"}, runsProgram}},
+	"go":       {{[]string{"-exec", "-toolexec", "-vettool"}, runsText}},
+	"gdb":      {{[]string{"--args", "-args"}, runsRest}},
+	"lldb":     {{[]string{"--"}, runsRest}},
+	"perf":     {{[]string{"--"}, runsRest}},
+	"tmux":     {{[]string{"new-session", "new", "new-window", "neww", "split-window", "run-shell", "run", "send-keys"}, runsRest}, {[]string{"-c"}, runsText}},
+	"screen":   {{[]string{"-dm", "-d", "-X"}, loads}},
+	"bind":     {{[]string{"-x"}, loads}, {[]string{"-f"}, loads}},
+	"complete": {{[]string{"-C"}, runsText}, {[]string{"-F"}, loads}},
+	"enable":   {{[]string{"-f"}, loads}},
+	"open":     {{[]string{"-a", "-b"}, runsProgram}},
+	"fc":       {{[]string{"-e", "-s"}, loads}},
+	"shopt":    {{[]string{"dotglob", "expand_aliases", "lastpipe", "extglob", "nullglob"}, loads}},
+	"jobs":     {{[]string{"-x"}, runsRest}},
+	"xterm":    {{[]string{"-e"}, runsRest}}, "gnome-terminal": {{[]string{"--"}, runsRest}}, "konsole": {{[]string{"-e"}, runsRest}}, "urxvt": {{[]string{"-e"}, runsRest}},
+	"start-stop-daemon": {{[]string{"-x", "--exec", "-a", "--startas"}, runsProgram}},
+	"nodemon":           {{[]string{"-x", "--exec"}, runsText}},
+	"pdsh":              {{[]string{"-R"}, loads}},
+	"nmap":              {{[]string{"--script"}, loads}},
+	"npm":               {{[]string{"--script-shell", "--node-options", "--editor", "--browser", "--viewer"}, loads}},
+	"node":              {{[]string{"--experimental-loader", "--loader"}, loads}},
+	"apt":               {{[]string{"-o", "--option"}, loads}}, "apt-get": {{[]string{"-o", "--option"}, loads}},
+	"cargo":    {{[]string{"--config"}, loads}},
+	"npx":      {{[]string{"-c", "--call"}, runsText}},
+	"npm exec": {{[]string{"-c", "--call"}, runsText}}, "npm x": {{[]string{"-c", "--call"}, runsText}},
+	"nix-shell":   {{[]string{"--run", "--command"}, runsText}},
+	"nix develop": {{[]string{"-c", "--command"}, runsRest}}, "nix shell": {{[]string{"-c", "--command"}, runsRest}},
+	"fish":          {{[]string{"-c", "--command", "-C", "--init-command"}, runsText}},
+	"sqlite3":       {{[]string{"-init", "-cmd"}, loads}},
+	"cargo watch":   {{[]string{"-s", "--shell"}, runsText}},
+	"logrotate":     {{[]string{"-f"}, loads}},
+	"git rebase":    {{[]string{"-x", "--exec"}, runsText}},
+	"git bisect":    {{[]string{"run"}, runsRest}},
+	"git submodule": {{[]string{"foreach"}, runsEach}},
+	"git difftool":  {{[]string{"-x", "--extcmd"}, runsText}},
+	"git fetch":     uploading, "git pull": uploading, "git ls-remote": uploading, "git push": uploading, "git archive": uploading, "git fetch-pack": uploading, "git send-pack": uploading,
+	"git clone":         {{[]string{"-u", "--upload-pack"}, runsText}, {[]string{"-c", "--config"}, runsFilter}, {[]string{"--template"}, loads}},
+	"git init":          {{[]string{"--template"}, loads}},
+	"git grep":          {{[]string{"-O", "--open-files-in-pager"}, runsText}},
+	"git filter-branch": {{[]string{"--env-filter", "--tree-filter", "--index-filter", "--parent-filter", "--msg-filter", "--commit-filter", "--tag-name-filter", "--setup"}, runsText}},
+	"git send-email":    {{[]string{"--sendmail-cmd", "--smtp-server", "--to-cmd", "--cc-cmd", "--header-cmd"}, runsText}},
+	"git web--browse":   {{[]string{"-b", "--browser", "-t", "--tool"}, runsText}},
+	"git mergetool":     {{[]string{"-t", "--tool"}, loads}},
+	"git log":           {{[]string{"--ext-diff"}, loads}}, "git diff": {{[]string{"--ext-diff"}, loads}}, "git show": {{[]string{"--ext-diff"}, loads}},
+	"git merge":         {{[]string{"-s", "--strategy"}, loads}},
+	"git for-each-repo": {{[]string{"--config"}, loads}},
+	"git":               {{[]string{"--exec-path"}, loads}},
+}
+
+var (
+	archiving = []hook{
+		{[]string{"--to-command", "-I", "--use-compress-program", "-F", "--info-script", "--new-volume-script", "--rsh-command", "--rmt-command"}, runsText},
+		{[]string{"--checkpoint-action"}, runsExec},
+	}
+	sshing    = []hook{{[]string{"-o"}, runsSetting}, {[]string{"-S", "-F"}, loads}, {[]string{"-D"}, loads}}
+	viing     = []hook{{[]string{"-c", "--cmd", "+"}, runsEditor}, {[]string{"-S", "-u", "-U"}, loads}}
+	making    = []hook{{[]string{"SHELL"}, runsProgram}, {[]string{"--eval"}, loads}, {[]string{".SHELLFLAGS"}, loads}}
+	uploading = []hook{{[]string{"--upload-pack", "--receive-pack", "--exec"}, runsText}}
+)
+
+// hooks follows the options by which a program runs others.
+func (a *analysis) hooks(p *performed, s scope) {
+	through := s.through(p.call.Name)
+	if len(p.module) > 0 {
+		a.call(p.module, through)
+	}
+	switch p.call.Name {
+	case "git":
+		a.gitRemote(p, through)
+	case "at", "batch":
+		if s.stdin != nil {
+			a.evaluate(*s.stdin, a.child(through))
+		}
+	}
+	if p.call.Subcommand != "" {
+		a.hooked(hooks[p.key()], p.rest(), through)
+		if l := subLaunchers[p.key()]; l != nil && !a.stopped {
+			a.words(l, a.invocation(l, p.rest(), through), through)
+		}
+	}
+	name := versionless(strings.ToLower(p.call.Name))
+	all := p.args[1:]
+	if name == "git" {
+		all = p.args[1:min(p.at, len(p.args))]
+	}
+	a.hooked(hooks[name], all, through)
+	if name == "make" || name == "gmake" {
+		for _, g := range p.args[1:] {
+			if n, v, ok := strings.Cut(g.text, "="); ok && commandVariables[n] {
+				a.commandVariable(n, arg{text: v, lit: g.lit}, through)
+			}
+		}
+	}
+}
+
+func (a *analysis) hooked(list []hook, args []arg, s scope) {
+	for i := range list {
+		for j := 0; j < len(args) && !a.stopped; j++ {
+			if g := args[j]; g.many && !g.glob && g.prefix() == "" && !g.hidden {
+				a.dynamic() // it may bring the option
+				return
+			}
+			value, found := list[i].value(args, j)
+			if !found {
+				continue
+			}
+			if list[i].is == runsEach {
+				rest := args[j+1:]
+				for len(rest) > 0 && strings.HasPrefix(rest[0].text, "-") {
+					rest = rest[1:]
+				}
+				a.evaluate(join(rest), a.child(s))
+				return
+			}
+			if list[i].is == runsRest {
+				a.call(args[j+1:], s)
+				return
+			}
+			a.reached(list[i].is, value, s)
+		}
+	}
+}
+
+// value returns the value of the hook's option if the argument at a place is
+// it.
+func (h *hook) value(args []arg, i int) (arg, bool) {
+	g := args[i]
+	next := literal("")
+	if i+1 < len(args) {
+		next = args[i+1]
+	}
+	name, value, attached := strings.Cut(g.text, "=")
+	for _, option := range h.options {
+		switch {
+		case option == "+":
+			if rest, ok := strings.CutPrefix(g.text, "+"); ok {
+				return arg{text: rest, lit: g.lit}, true
+			}
+		case name == option, len(name) > 4 && strings.HasPrefix(name, "--") && strings.HasPrefix(option, name):
+			if attached {
+				return arg{text: value, lit: g.lit}, true
+			}
+			return next, true
+		case len(option) == 2 && option[0] == '-' && option[1] != '-' && len(g.text) > 2 && g.text[0] == '-' && g.text[1] != '-':
+			before, rest, ok := strings.Cut(g.text[1:], option[1:])
+			if !ok || strings.Trim(before, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
+				continue
+			}
+			if rest == "" {
+				return next, true
+			}
+			return arg{text: strings.TrimPrefix(rest, "="), lit: g.lit}, true
+		}
+	}
+	return arg{}, false
+}
+
+// sshSettings are the settings of ssh whose value is a command text.
+var sshSettings = []string{"proxycommand", "localcommand", "knownhostscommand", "pkcs11provider", "securitykeyprovider", "xauthlocation", "permitlocalcommand", "match"}
+
+// reached follows the value of an option by which a program runs others.
+func (a *analysis) reached(is reach, value arg, s scope) {
+	switch is {
+	case runsText:
+		a.evaluate(value, a.child(s))
+	case runsProgram:
+		a.call([]arg{value}, s)
+		a.dynamic() // what it is told is not known
+	case runsExec:
+		if text, ok := strings.CutPrefix(value.text, "exec="); ok || !value.lit {
+			a.evaluate(arg{text: text, lit: value.lit}, a.child(s))
+		}
+	case runsSetting:
+		name := strings.ToLower(strings.TrimLeft(value.text, " \t"))
+		for _, setting := range sshSettings {
+			if rest, ok := strings.CutPrefix(name, setting); ok {
+				text := strings.TrimLeft(value.text[len(value.text)-len(rest):], "= \t")
+				a.evaluate(arg{text: text, lit: value.lit}, a.child(s))
+			}
+		}
+		if !value.lit && value.prefix() == "" {
+			a.dynamic()
+		}
+	case runsList:
+		value.text = strings.ReplaceAll(value.text, ",", " ")
+		a.evaluate(value, a.child(s))
+	case runsEditor:
+		a.editor(value, s)
+	case runsFilter:
+		if text := gitCommand(value.text); text != "" {
+			a.evaluate(arg{text: text, lit: value.lit && text != unknown}, a.child(s))
+		}
+	case loads, runsRest, runsEach:
+		a.dynamic()
+	}
+}
+
+// editor follows a command of an editor or a pager. A bang runs a command text;
+// other commands that can do so are not known.
+func (a *analysis) editor(value arg, s scope) {
+	text := value.text
+	if before, after, ok := strings.Cut(text, "!"); ok && strings.Trim(before, "abcdefghijklmnopqrstuvwxyz0123456789%.,$:/ ") == "" && strings.Trim(after, " ") != "" {
+		a.evaluate(arg{text: after, lit: value.lit}, a.child(s))
+		a.dynamic() // what else the editor does with it is not known
+		return
+	}
+	for _, word := range []string{"system", "!", "call", "exe", "term", "lua", "py", "perl", "ruby", "tcl", "mz", "so", "make", "gr", "ru", "job", "func", "au", "let", "set"} {
+		if strings.Contains(text, word) || !value.lit {
+			a.dynamic()
+			return
+		}
+	}
+}
+
+// gitRemote follows what git runs because of a remote's address, a setting
+// that is made, and a subcommand that is a program of its own.
+func (a *analysis) gitRemote(p *performed, s scope) {
+	for _, g := range p.args[1:] {
+		if _, text, ok := strings.Cut(g.text, "ext::"); ok {
+			a.evaluate(arg{text: strings.ReplaceAll(text, "% ", `\ `), lit: g.lit}, a.child(s))
+		}
+	}
+	if p.call.Subcommand != "config" {
+		return
+	}
+	var operands []arg
+	for _, g := range p.rest() {
+		if strings.HasPrefix(g.text, "-") || slices.Contains([]string{"set", "--add"}, g.text) && len(operands) == 0 {
+			continue
+		}
+		operands = append(operands, g)
+	}
+	if len(operands) < 2 {
+		return
+	}
+	name := operands[0]
+	text := gitCommand(name.text + "=" + operands[1].text)
+	section, _, _ := strings.Cut(strings.ToLower(name.text), ".")
+	switch {
+	case !name.lit || section == "include" || section == "includeif" || strings.HasPrefix(strings.ToLower(name.text), "filter."):
+		a.dynamic()
+	case text != "":
+		a.evaluate(arg{text: text, lit: operands[1].lit && text != unknown}, a.child(s))
+		if first, _, _ := strings.Cut(text, " "); !tame[first] {
+			a.dynamic()
+		}
+	}
+}
+
+// subLaunchers are the subcommands that run a program given as an argument
+// vector.
+var subLaunchers = map[string]*launcher{
+	"uv run": {
+		form: formWords, flags: "qvnmU", values: "p", longFlags: []string{"isolated", "frozen", "locked", "no-sync", "no-project", "all-extras", "no-dev", "offline", "active", "quiet"},
+		longValues: []string{"with", "with-requirements", "extra", "group", "python", "package", "env-file", "directory", "project"},
+	},
+	"poetry run": {form: formWords}, "pipenv run": {form: formWords}, "pdm run": {form: formWords}, "hatch run": {form: formWords}, "rye run": {form: formWords},
+	"bundle exec": {form: formWords}, "mise exec": {form: formWords, operands: 0}, "direnv exec": {form: formWords, operands: 1},
+	"conda run": {form: formWords, values: "np", longFlags: []string{"no-capture-output", "live-stream"}, longValues: []string{"name", "prefix", "cwd"}},
+	"npm exec":  {form: formWords, flags: "y", values: "pcw", longFlags: []string{"yes", "no", "workspaces"}, longValues: []string{"package", "call", "workspace"}},
+	"npm x":     {form: formWords, flags: "y", values: "pcw", longFlags: []string{"yes", "no", "workspaces"}, longValues: []string{"package", "call", "workspace"}},
+	"pnpm exec": {form: formWords, flags: "rc", longFlags: []string{"recursive", "parallel", "shell-mode"}}, "yarn exec": {form: formWords}, "yarn run": {form: formWords, longFlags: []string{"silent"}}, "pnpm dlx": {form: formWords, longValues: []string{"package"}}, "yarn dlx": {form: formWords, values: "p"},
+	"docker exec": {form: formWords, flags: "itd", values: "uwe", operands: 1, longFlags: []string{"interactive", "tty", "detach", "privileged"}, longValues: []string{"user", "workdir", "env", "env-file", "detach-keys"}},
+	"podman exec": {form: formWords, flags: "itdl", values: "uwe", operands: 1, longFlags: []string{"interactive", "tty", "detach", "privileged", "latest"}, longValues: []string{"user", "workdir", "env", "env-file", "detach-keys"}},
+	"go tool":     {form: formWords, flags: "n"}, "rustup run": {form: formWords, operands: 1, longFlags: []string{"install"}},
+}
