@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"runtime"
 	"slices"
@@ -75,6 +76,10 @@ func become() error {
 		if err := installFilter(p.Sockets); err != nil {
 			return err
 		}
+	}
+	// Nothing that this program was handed by mistake reaches the command.
+	if err := unix.CloseRange(planFD, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil && !errors.Is(err, unix.ENOSYS) { // a kernel before 5.11
+		return fmt.Errorf("open files: %w", err)
 	}
 	// The environment of this program has what its parent adds to mark it.
 	return fmt.Errorf("%s: %w", p.Path, syscall.Exec(p.Path, p.Args, append(p.Env, os.Environ()...))) //nolint:gosec // G204: running what it is given is what this is for

@@ -247,7 +247,7 @@ func BenchmarkStart(b *testing.B) {
 			for b.Loop() {
 				cmd := exec.CommandContext(b.Context(), "/bin/true")
 				cmd.Dir = r.project
-				cmd.Env = []string{"PATH=" + r.path, "HOME=" + r.home}
+				cmd.Env = []string{"PATH=/usr/local/go/bin:/usr/local/bin:/usr/bin:/bin", "HOME=" + r.home}
 				if out, err := r.run(cmd, spec); err != nil {
 					b.Fatalf("%v\n%s", err, out)
 				}
