@@ -350,6 +350,10 @@ func (a *Agent) pass(ctx context.Context, p prompt) (policy.Decision, error) {
 	if err != nil {
 		return policy.Decision{}, err
 	}
+	// Nobody is asked about what could not be carried out anyway.
+	if err := a.enforceable(d, p.root); err != nil {
+		return policy.Decision{}, err
+	}
 	if d.Effect == policy.Ask && !covered(d, p.tool, leases) {
 		if err := a.ask(ctx, p, d); err != nil {
 			return policy.Decision{}, err
@@ -365,8 +369,8 @@ func (a *Agent) pass(ctx context.Context, p prompt) (policy.Decision, error) {
 		}
 		d = again
 	}
-	if d.Obligations.Sandbox != nil {
-		return policy.Decision{}, fmt.Errorf("%w: %w", policy.ErrDenied, ErrSandbox)
+	if err := a.enforceable(d, p.root); err != nil {
+		return policy.Decision{}, err
 	}
 	return d, nil
 }
@@ -378,7 +382,7 @@ func (a *Agent) decide(ctx context.Context, p prompt) (policy.Decision, []store.
 		return policy.Decision{}, nil, err
 	}
 	in := policy.FromCall(a.cfg.Now(), p.principal, policy.Call{
-		Tool: p.tool, Args: p.args, Root: p.root, Directory: p.session.Directory, Session: facts,
+		Tool: p.tool, Args: p.args, Root: p.root, Directory: p.session.Directory, Session: facts, Host: a.host(),
 	})
 	d, err := a.cfg.Gate.Decide(ctx, in)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"opencode/agent/sandbox"
 	"opencode/agent/tool"
 	"opencode/policy"
 	"opencode/store"
@@ -145,8 +146,10 @@ func (a *Agent) runShell(ctx context.Context, p policy.Principal, c *call) (tool
 	if err != nil {
 		return tool.Result{}, err
 	}
-	c.part.State.Metadata = map[string]any{"policy": map[string]any{"effect": d.Effect, "rules": d.Rules, "snapshot": d.Snapshot}}
-	r, err := a.cfg.Bash.Run(ctx, tool.BashCall{ID: c.part.CallID, Command: c.command, Directory: c.session.Directory},
+	decided := map[string]any{"effect": d.Effect, "rules": d.Rules, "snapshot": d.Snapshot}
+	c.part.State.Metadata = map[string]any{"policy": decided}
+	wrap := a.wrapper(d, c.root, func(r sandbox.Report) { decided["sandbox"] = r })
+	r, err := a.cfg.Bash.Run(ctx, tool.BashCall{ID: c.part.CallID, Command: c.command, Directory: c.session.Directory, Wrap: wrap},
 		tool.Limits{
 			Timeout:   time.Duration(d.Obligations.TimeoutSeconds) * time.Second,
 			MaxOutput: d.Obligations.MaxOutputBytes,

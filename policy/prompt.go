@@ -21,6 +21,8 @@ type Call struct {
 	// Directory is where relative paths start: Root or a directory below it.
 	Directory string
 	Session   *Session
+	// Host is the machine that it would run on, nil if that is not known.
+	Host *Host
 }
 
 // toolPaths says which arguments of a tool name files, and what it does to
@@ -102,8 +104,17 @@ func FromCall(now time.Time, p Principal, c Call) *Input {
 	}
 	return &Input{
 		Version: Version, Kind: KindPrompt, Time: At(now), Principal: p.normal(),
-		Prompt: prompt, Session: c.Session.normal(),
+		Prompt: prompt, Session: c.Session.normal(), Host: c.Host.normal(),
 	}
+}
+
+func (h *Host) normal() *Host {
+	if h == nil || h.Sandbox.Holds != nil {
+		return h
+	}
+	out := *h
+	out.Sandbox.Holds = []string{}
+	return &out
 }
 
 func (s *Session) normal() *Session {

@@ -101,7 +101,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		body.Data.Rules, body.Data.Outcome, body.Data.Policy = refused.Decision.Rules, refused.Reply, refused.Decision.Snapshot
 		body.Data.Message = refused.Error()
 	case errors.Is(err, agent.ErrSandbox):
-		body.Data.Message = agent.ErrSandbox.Error()
+		body.Data.Message = err.Error()
 	case status == http.StatusForbidden && errors.Is(err, policy.ErrDenied):
 		// The policy gave no decision; why is for the log.
 		body.Data.Message = "denied: the policy could not decide; the server's log says more"

@@ -179,10 +179,11 @@ func (p *preparation) grant(program string) error {
 		}
 		write = append(write, path)
 	}
-	for _, path := range write {
+	for _, path := range p.paths.all(p.spec.Create) {
 		if err := makeFile(path); err != nil {
 			return err
 		}
+		write = append(write, path)
 	}
 	write = append(write, gitDirs(p.spec.Root)...)
 	write = append(write, p.private())
@@ -212,7 +213,7 @@ func makeFile(path string) error {
 
 // hide gathers what is hidden although something around it is granted.
 func (p *preparation) hide() {
-	named := existing(append(p.paths.all(p.spec.Write), p.paths.all(p.spec.Read)...))
+	named := existing(slices.Concat(p.paths.all(p.spec.Write), p.paths.all(p.spec.Create), p.paths.all(p.spec.Read)))
 	granted := slices.Concat(p.grants.read, p.grants.write)
 	ours := existing(p.sandbox.cfg.Hide)
 	wanted := append(p.paths.all(p.spec.Hide), strings.Fields(systemHide)...)
@@ -234,7 +235,7 @@ func (p *preparation) hide() {
 	}
 	slices.Sort(over)
 	// A mount hides the grants below it.
-	keep := append(existing(p.paths.all(p.spec.Write)), p.spec.Root, p.temp)
+	keep := append(existing(append(p.paths.all(p.spec.Write), p.paths.all(p.spec.Create)...)), p.spec.Root, p.temp)
 	last := ""
 	for _, path := range slices.Compact(over) {
 		if last != "" && within(path, last) || slices.ContainsFunc(keep, func(k string) bool { return within(k, path) }) {

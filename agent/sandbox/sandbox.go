@@ -30,7 +30,7 @@ import (
 
 // ErrUnavailable means that the host, or the kind of command, does not allow a
 // guarantee that is required.
-var ErrUnavailable = errors.New("the sandbox that the policy requires is not available")
+var ErrUnavailable = errors.New("not available")
 
 // Guarantee is something that a sandbox holds.
 type Guarantee string
@@ -152,8 +152,11 @@ type Spec struct {
 	Root string `json:"root"`
 	// Network permits the network.
 	Network bool `json:"network"`
-	// Write are files and directories that may be changed.
+	// Write are files and directories that may be changed, if they are there.
 	Write []string `json:"write"`
+	// Create are files that may be changed, and are made if they are missing: a
+	// right on a file cannot be had before there is one.
+	Create []string `json:"create"`
 	// Caches are directories that may be changed and are made if they are
 	// missing.
 	Caches []string `json:"caches"`

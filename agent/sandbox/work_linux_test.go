@@ -86,12 +86,13 @@ func TestGrants(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
 	host(t, r.sandbox, sandbox.Write)
-	r.spec.Write = []string{".", "~/granted", "~/new", "~/none/x", "$UNSET", "$UNSET/x", ""}
+	r.spec.Write = []string{".", "~/granted", "~/none/x", "$UNSET", "$UNSET/x", ""}
+	r.spec.Create = []string{"~/new", "~/none/y"}
 	r.spec.Caches = []string{"~/cache/of/it", "$CACHE"}
 	if err := os.Mkdir(filepath.Join(r.home, "granted"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	out, err := r.shell(`echo 1 >~/granted/x && echo 2 >~/new && echo 3 >~/cache/of/it/x && echo 4 >"$CACHE/x" && cat ~/granted/x ~/new ~/cache/of/it/x "$CACHE/x" && ! touch ~/x 2>/dev/null && ! touch /x 2>/dev/null`,
+	out, err := r.shell(`echo 1 >~/granted/x && echo 2 >~/new && echo 3 >~/cache/of/it/x && echo 4 >"$CACHE/x" && cat ~/granted/x ~/new ~/cache/of/it/x "$CACHE/x" && ! touch ~/x ~/none 2>/dev/null && ! touch /x 2>/dev/null`,
 		&r.spec, "CACHE="+filepath.Join(r.home, "c"))
 	if err != nil || out != "1\n2\n3\n4\n" {
 		t.Errorf("%v\n%s", err, out)

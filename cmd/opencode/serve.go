@@ -170,8 +170,13 @@ func assemble(ctx context.Context, a assembly) (*server.Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	box, err := newSandbox()
+	if err != nil {
+		return nil, err
+	}
+	a.logger.LogAttrs(ctx, slog.LevelInfo, "sandbox", slog.Any("holds", box.Host().Holds()))
 	ag, err := agent.New(ctx, agent.Config{
-		Store: a.db, Gate: gate, Bash: bash, IDs: ids, Directories: a.dirs,
+		Store: a.db, Gate: gate, Bash: bash, Sandbox: box, IDs: ids, Directories: a.dirs,
 		Version: version, Recover: a.recover, Logger: a.logger,
 	})
 	if err != nil {
