@@ -200,6 +200,101 @@ func TestFiles(t *testing.T) {
 	}
 }
 
+// TestMetadata checks that a command cannot change what is about files outside,
+// which Landlock leaves open.
+func TestMetadata(t *testing.T) {
+	t.Parallel()
+	for name, script := range map[string]string{
+		"mode":      `chmod 640 ~/.ssh/id_rsa && echo REACHED`,
+		"time":      `touch -d 2001-01-01 ~/notes && echo REACHED`,
+		"directory": `chmod 755 ~/.ssh && echo REACHED`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, nil)
+			host(t, r.sandbox, sandbox.Write, sandbox.Sockets)
+			if !r.sandbox.Host().Namespaces {
+				t.Skip("NOT TESTED: no namespaces")
+			}
+			r.pair(script)
+		})
+	}
+}
+
+// TestProtected checks that a command cannot change what decides, although it
+// is in its project, nor move it away.
+func TestProtected(t *testing.T) {
+	t.Parallel()
+	for name, script := range map[string]string{
+		"change":   `echo x >>conf/team/policy/a && echo REACHED`,
+		"add":      `touch conf/team/policy/b && echo REACHED`,
+		"remove":   `rm conf/team/policy/a && echo REACHED`,
+		"move":     `mv conf/team/policy x && echo REACHED`,
+		"move up":  `mv conf/team x && echo REACHED`,
+		"move top": `mv conf x && echo REACHED`,
+		"mode":     `chmod 777 conf/team/policy/a && echo REACHED`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, nil)
+			dir := filepath.Join(r.project, "conf", "team", "policy")
+			r.before = `mkdir -p conf/team/policy && echo a >conf/team/policy/a`
+			var err error
+			if r.sandbox, err = sandbox.New(sandbox.Config{Protect: []string{dir}}); err != nil {
+				t.Fatal(err)
+			}
+			if !r.sandbox.Host().Namespaces {
+				t.Skip("NOT TESTED: no namespaces")
+			}
+			r.pair(script)
+			if out, err := r.shell(`cat conf/team/policy/a && touch conf/x conf/team/y`, &r.spec); err != nil {
+				t.Errorf("what is around it: %v\n%s", err, out)
+			}
+		})
+	}
+}
+
+// TestTerminals checks that a command cannot open the terminals of others.
+func TestTerminals(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	host(t, r.sandbox, sandbox.Write)
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Skipf("NOT TESTED: %v", err)
+	}
+	defer func() { _ = master.Close() }() // nothing was written
+	number, err := unix.IoctlGetUint32(int(master.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	name := fmt.Sprintf("/dev/pts/%d", number)
+	script := `exec 9<>` + name + ` && echo REACHED`
+	r.pair(script)
+	// Its own it can.
+	slave, err := os.OpenFile(name, os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = slave.Close() }() // nothing was written
+	cmd := r.command("bash", "-c", script+` >x; tty >>x`)
+	cmd.Stdin = slave
+	release, _, err := r.sandbox.Prepare(cmd, r.spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	if err := cmd.Run(); err != nil {
+		t.Error(err)
+	}
+	if out, err := os.ReadFile(filepath.Join(r.project, "x")); err != nil || string(out) != "REACHED\n"+name+"\n" {
+		t.Errorf("its own terminal: %q, %v", out, err)
+	}
+}
+
 // TestHidden checks that what is hidden stays so in a project that has it in
 // it, as if somebody worked in the home directory.
 func TestHidden(t *testing.T) {
@@ -234,6 +329,7 @@ func TestOtherProcesses(t *testing.T) {
 		"root of it":   {sandbox.Memory, `ls /proc/$OTHER/root/ && echo REACHED`},
 		"ptrace":       {sandbox.Memory, `SANDBOX_TEST_ATTACK=1 "$SELF" ptrace $OTHER`},
 		"signal":       {sandbox.Signals, `kill -CONT $OTHER && echo REACHED`},
+		"limits":       {sandbox.Calls, `prlimit --pid $OTHER --nofile=10 && echo REACHED`},
 		"signal group": {sandbox.Signals, `kill -CONT -- -$OTHER && echo REACHED`},
 	} {
 		t.Run(name, func(t *testing.T) {

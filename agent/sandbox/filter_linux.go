@@ -145,6 +145,8 @@ func newFilter(sockets bool) []unix.SockFilter {
 	// Personalities that programs use: plain, 32 bits, asked for, without random
 	// addresses.
 	f.permitOnly(unix.SYS_PERSONALITY, 0, []uint32{0, 0x8, 0x20000, 0x20008, 0x40000, 0xffffffff}, unix.EPERM)
+	// Limits are one's own alone.
+	f.permitOnly(unix.SYS_PRLIMIT64, 0, []uint32{0}, unix.EPERM)
 	families := []uint32{unix.AF_UNIX, unix.AF_NETLINK}
 	if sockets {
 		families = append(families, unix.AF_INET, unix.AF_INET6)

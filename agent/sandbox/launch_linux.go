@@ -117,15 +117,53 @@ func (p plan) isolate() error {
 	if len(p.Mounts) == 0 {
 		return nil
 	}
+	dir, err := unix.Getwd()
+	if err != nil {
+		return fmt.Errorf("directory: %w", err)
+	}
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("private mounts: %w", err)
 	}
 	for _, m := range p.Mounts {
-		if err := unix.Mount(m.From, m.Over, "", unix.MS_BIND, ""); err != nil && !errors.Is(err, unix.ENOENT) {
-			return fmt.Errorf("hide %s: %w", m.Over, err)
+		if err := unix.Mount(m.From, m.Over, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+			return fmt.Errorf("mount %s: %w", m.Over, err)
+		}
+	}
+	// What this process is in is below the new mounts by now.
+	if err := unix.Chdir(dir); err != nil {
+		return fmt.Errorf("directory %s: %w", dir, err)
+	}
+	err = setReadOnly("/", true)
+	if errors.Is(err, unix.ENOSYS) {
+		return nil // a kernel before 5.12: Landlock alone holds what is written
+	}
+	if err != nil {
+		return fmt.Errorf("mounts to read only: %w", err)
+	}
+	// What protects lies within what opens.
+	for _, m := range p.Mounts {
+		if err := setReadOnly(m.Over, !m.Write); err != nil {
+			return fmt.Errorf("mount %s: %w", m.Over, err)
 		}
 	}
 	return nil
+}
+
+// setReadOnly closes a mount and those in it to changes, or opens them. What
+// was closed before this program came is not ours to open.
+func setReadOnly(path string, closed bool) error {
+	attr := unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_RDONLY}
+	if closed {
+		attr = unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
+	}
+	err := unix.MountSetattr(unix.AT_FDCWD, path, unix.AT_RECURSIVE, &attr)
+	if !closed && errors.Is(err, unix.EPERM) {
+		err = unix.MountSetattr(unix.AT_FDCWD, path, 0, &attr)
+	}
+	if !closed && errors.Is(err, unix.EPERM) {
+		return nil
+	}
+	return err
 }
 
 // raiseLoopback switches the loopback of a new network namespace on, so that

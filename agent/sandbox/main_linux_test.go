@@ -83,6 +83,7 @@ type rig struct {
 	bin     string
 	spec    sandbox.Spec
 	path    string
+	before  string // a script that fills the project
 }
 
 // stub is the banned program. It says that it has been reached.
@@ -185,6 +186,12 @@ func (r *rig) empty() {
 	r.tb.Helper()
 	if err := errors.Join(os.RemoveAll(r.project), os.Mkdir(r.project, 0o700)); err != nil {
 		r.tb.Fatal(err)
+	}
+	if r.before == "" {
+		return
+	}
+	if out, err := r.shell(r.before, nil); err != nil {
+		r.tb.Fatalf("%v\n%s", err, out)
 	}
 }
 

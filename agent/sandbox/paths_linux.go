@@ -21,7 +21,7 @@ const (
 		/var/lib/ca-certificates /var/lib/dpkg /var/lib/rpm /var/lib/dbus/machine-id
 		/var/cache/fontconfig /dev/fd`
 	// systemWrite are devices that hold nothing.
-	systemWrite = `/dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty /dev/ptmx /dev/pts /dev/shm`
+	systemWrite = `/dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty`
 	// systemLinks lead to files elsewhere on some hosts.
 	systemLinks = `/etc/resolv.conf /etc/hosts /etc/localtime /etc/nsswitch.conf /etc/mtab /etc/ssl/certs/ca-certificates.crt`
 	// systemHide can be read by root alone, and root is who may run this.

@@ -48,15 +48,19 @@ type plan struct {
 	Sockets bool `json:"sockets"`
 }
 
-// mount puts one file or directory over another.
+// mount puts one file or directory over another, or over itself to give it
+// rights of its own.
 type mount struct {
 	From string `json:"from"`
 	Over string `json:"over"`
+	// Write permits changes in it: all else can only be read, down to the modes
+	// and times of files, which Landlock does not hold.
+	Write bool `json:"write"`
 }
 
 // Prepare rewrites a command, which must not have been started, into one that
-// runs as the specification says. The caller may set SysProcAttr before and
-// streams at any time, and must call release when the command and all that it
+// runs as the specification says. The caller may set SysProcAttr before, and
+// streams if one is a terminal, and must call release when the command and all that it
 // started are dead, or when it did not start.
 //
 // The command's environment gets a TMPDIR, which is empty and private, and is
@@ -93,7 +97,7 @@ func (p *preparation) prepare(cmd *exec.Cmd) error {
 	if err := p.makeTemp(); err != nil {
 		return err
 	}
-	if err := p.grant(cmd.Path); err != nil {
+	if err := p.grant(cmd); err != nil {
 		return err
 	}
 	p.hide()
@@ -152,17 +156,20 @@ func (p *preparation) makeTemp() error {
 	if p.temp, err = filepath.EvalSymlinks(dir); err != nil {
 		return err
 	}
-	return errors.Join(os.Mkdir(p.private(), 0o700), os.Mkdir(p.empty(), 0o500))
+	return errors.Join(os.Mkdir(p.private(), 0o700), os.Mkdir(p.shared(), 0o700), os.Mkdir(p.empty(), 0o500))
 }
 
 func (p *preparation) private() string { return filepath.Join(p.temp, "tmp") }
+
+// shared is for memory that the processes of the command share by name.
+func (p *preparation) shared() string { return filepath.Join(p.temp, "shm") }
 
 func (p *preparation) empty() string { return filepath.Join(p.temp, "empty") }
 
 // tmpdir is where the command finds its private directory.
 func (p *preparation) tmpdir() string {
 	for _, m := range p.plan.Mounts {
-		if m.From == p.private() {
+		if m.From == p.private() && m.Over != m.From {
 			return m.Over
 		}
 	}
@@ -170,7 +177,7 @@ func (p *preparation) tmpdir() string {
 }
 
 // grant gathers what the command may reach.
-func (p *preparation) grant(program string) error {
+func (p *preparation) grant(cmd *exec.Cmd) error {
 	write := p.paths.all(p.spec.Write)
 	for _, path := range p.paths.all(p.spec.Caches) {
 		// What is not there yet would be made by the first program that uses it.
@@ -186,15 +193,30 @@ func (p *preparation) grant(program string) error {
 		write = append(write, path)
 	}
 	write = append(write, gitDirs(p.spec.Root)...)
-	write = append(write, p.private())
+	write = append(write, p.private(), p.shared())
 	write = append(write, strings.Fields(systemWrite)...)
+	if !p.sandbox.host.Namespaces {
+		write = append(write, "/dev/shm")
+	}
+	write = append(write, terminals(cmd)...)
 	p.grants.write = existing(write)
 
 	read := strings.Fields(systemRead + " " + systemLinks)
 	read = append(read, p.paths.all(p.spec.Read)...)
 	read = append(read, p.paths.searchPath()...)
-	read = append(read, p.spec.Root, program)
+	read = append(read, p.spec.Root, cmd.Path)
 	p.grants.read = existing(read)
+	return nil
+}
+
+// terminals returns the terminal that a command is given, which it may open by
+// its name. It may open no other: the user types on those.
+func terminals(cmd *exec.Cmd) []string {
+	for _, stream := range []any{cmd.Stdin, cmd.Stdout, cmd.Stderr} {
+		if f, ok := stream.(*os.File); ok && f != nil && strings.HasPrefix(f.Name(), "/dev/pts/") {
+			return []string{f.Name()}
+		}
+	}
 	return nil
 }
 
@@ -225,8 +247,34 @@ func (p *preparation) hide() {
 			p.hidden = append(p.hidden, path)
 		}
 	}
-	if !p.sandbox.host.Namespaces {
-		return
+	if p.sandbox.host.Namespaces {
+		p.mount(ours)
+	}
+}
+
+// mount plans what is put over what. The order counts: what comes later lies
+// over what came before.
+func (p *preparation) mount(ours []string) {
+	var open []string
+	for _, path := range slices.Sorted(slices.Values(p.grants.write)) {
+		if !within(path, "/dev") && !withinAny(path, open) {
+			open = append(open, path)
+		}
+	}
+	kept := existing(p.sandbox.cfg.Protect)
+	for _, path := range kept {
+		// A mount cannot be moved away, but the directory that it is in can be,
+		// unless that is one as well.
+		for dir := filepath.Dir(path); withinAny(dir, open) && !slices.Contains(open, dir); dir = filepath.Dir(dir) {
+			open = append(open, dir)
+		}
+	}
+	slices.Sort(open)
+	for _, path := range open {
+		p.plan.Mounts = append(p.plan.Mounts, mount{From: path, Over: path, Write: true})
+	}
+	for _, path := range kept {
+		p.plan.Mounts = append(p.plan.Mounts, mount{From: path, Over: path})
 	}
 	over := slices.Concat(p.hidden, ours, existing(strings.Fields(systemKernel)))
 	over = append(over, existing(strings.Fields(systemSockets))...)
@@ -243,6 +291,9 @@ func (p *preparation) hide() {
 		}
 		last = path
 		p.plan.Mounts = append(p.plan.Mounts, mount{From: p.cover(path), Over: path})
+	}
+	for _, path := range existing([]string{"/dev/shm"}) {
+		p.plan.Mounts = append(p.plan.Mounts, mount{From: p.shared(), Over: path, Write: true})
 	}
 	p.privateTemp()
 }
@@ -268,7 +319,7 @@ func (p *preparation) privateTemp() {
 			return
 		}
 	}
-	p.plan.Mounts = append(p.plan.Mounts, mount{From: p.private(), Over: shared[0]})
+	p.plan.Mounts = append(p.plan.Mounts, mount{From: p.private(), Over: shared[0], Write: true})
 }
 
 // landlock makes the rulesets.

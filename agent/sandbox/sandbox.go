@@ -106,7 +106,10 @@ func (h Host) by(g Guarantee, network bool) string {
 	landlock := fmt.Sprintf("landlock %d", h.Landlock)
 	switch g {
 	case Write:
-		if h.Landlock >= 3 { // before that, any file can be cut short
+		switch { // before version 3, any file can be cut short
+		case h.Landlock >= 3 && h.Namespaces:
+			return landlock + ", mount namespace"
+		case h.Landlock >= 3:
 			return landlock
 		}
 	case Read, Exec, Memory:
@@ -201,6 +204,9 @@ type Config struct {
 	// Hide are absolute paths that no command may reach, whatever a
 	// specification says: what this program keeps for itself.
 	Hide []string
+	// Protect are absolute paths that no command may change, although they may be
+	// in a project: what decides. Where there are no namespaces, it does not hold.
+	Protect []string
 	// Temp is where private directories for temporary files are made. Default:
 	// the system's.
 	Temp string
@@ -218,9 +224,9 @@ type Sandbox struct {
 
 // New returns a sandbox, after a look at what the host gives.
 func New(cfg Config) (*Sandbox, error) {
-	for _, path := range cfg.Hide {
+	for _, path := range slices.Concat(cfg.Hide, cfg.Protect) {
 		if !filepath.IsAbs(path) {
-			return nil, fmt.Errorf("sandbox: hide %q: want an absolute path", path)
+			return nil, fmt.Errorf("sandbox: %q: want an absolute path", path)
 		}
 	}
 	if cfg.Temp == "" {
