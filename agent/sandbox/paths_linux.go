@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -121,11 +122,29 @@ func (e expander) searchPath() []string {
 func existing(paths []string) []string {
 	list := make([]string, 0, len(paths))
 	for _, path := range paths {
-		if real, err := filepath.EvalSymlinks(path); err == nil && !slices.Contains(list, real) {
+		if real, ok := realPath(path); ok && !slices.Contains(list, real) {
 			list = append(list, real)
 		}
 	}
 	return list
+}
+
+// realPath returns the path of an existing file with all links resolved. The
+// kernel knows it of an open file, which is quicker than looking at each
+// directory, and there are hundreds of paths to each command.
+func realPath(path string) (string, bool) {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", false
+	}
+	defer func() { _ = unix.Close(fd) }() // nothing was written
+	var buf [unix.PathMax]byte
+	n, err := unix.Readlink("/proc/self/fd/"+strconv.Itoa(fd), buf[:])
+	if err == nil && n < len(buf) && buf[0] == '/' {
+		return string(buf[:n]), true
+	}
+	real, err := filepath.EvalSymlinks(path)
+	return real, err == nil
 }
 
 // within reports whether a path is a directory or below it. Both are clean.

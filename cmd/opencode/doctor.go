@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 	"text/tabwriter"
 
@@ -41,9 +42,16 @@ can require a guarantee; then nothing runs where it is missing.`,
 }
 
 // newSandbox returns the sandbox of this user: what the program keeps for itself
-// is out of reach of every command.
-func newSandbox() (*sandbox.Sandbox, error) {
+// is out of reach of every command, and no command changes a policy.
+func newSandbox(policies ...string) (*sandbox.Sandbox, error) {
 	var c sandbox.Config
+	for _, path := range policies {
+		absolute, err := filepath.Abs(path)
+		if err != nil {
+			return nil, err
+		}
+		c.Protect = append(c.Protect, absolute)
+	}
 	for _, own := range []func() (string, error){configDir, dataDir, stateDir, runtimeDir} {
 		dir, err := own()
 		if err != nil {

@@ -170,7 +170,7 @@ func assemble(ctx context.Context, a assembly) (*server.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	box, err := newSandbox()
+	box, err := newSandbox(a.options.policy.paths()...)
 	if err != nil {
 		return nil, err
 	}
