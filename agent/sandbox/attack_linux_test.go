@@ -456,24 +456,20 @@ func TestAsNobody(t *testing.T) {
 	if testing.Short() {
 		t.Skip("long")
 	}
-	dir, err := os.MkdirTemp("", "nobody")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = os.RemoveAll(dir) }() // a temporary directory
+	dir := t.TempDir()
 	program, err := os.ReadFile("/proc/self/exe")
 	if err != nil {
 		t.Fatal(err)
 	}
 	exe := filepath.Join(dir, "test")
-	if err := os.WriteFile(exe, program, 0o755); err != nil { //nolint:gosec // G306: nobody must be able to run it
+	if err := os.WriteFile(exe, program, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	temp := filepath.Join(dir, "tmp")
 	if err := os.Mkdir(temp, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(os.Chmod(dir, 0o755), os.Chown(temp, 65534, 65534)); err != nil { //nolint:gosec // G302: nobody must be able to enter it
+	if err := errors.Join(os.Chmod(filepath.Dir(dir), 0o755), os.Chmod(dir, 0o755), os.Chown(temp, 65534, 65534)); err != nil {
 		t.Fatal(err)
 	}
 	args := []string{"-test.timeout=5m", "-test.v"}

@@ -19,7 +19,7 @@ const (
 
 // refusedCalls are calls that commands do not need, and through which they
 // could leave the sandbox or harm the host.
-func refusedCalls() []uintptr {
+func refusedCalls() []uint32 {
 	return append(archCalls(),
 		// Other processes. Landlock holds these as well.
 		unix.SYS_PTRACE, unix.SYS_PROCESS_VM_READV, unix.SYS_PROCESS_VM_WRITEV, unix.SYS_PIDFD_GETFD,
@@ -41,8 +41,8 @@ func refusedCalls() []uintptr {
 // absentCalls are refused as if the kernel did not have them, so that programs
 // do without: io_uring goes round filters, and what clone3 is asked for cannot
 // be seen by one.
-func absentCalls() []uintptr {
-	return []uintptr{unix.SYS_IO_URING_SETUP, unix.SYS_IO_URING_ENTER, unix.SYS_IO_URING_REGISTER, unix.SYS_CLONE3}
+func absentCalls() []uint32 {
+	return []uint32{unix.SYS_IO_URING_SETUP, unix.SYS_IO_URING_ENTER, unix.SYS_IO_URING_REGISTER, unix.SYS_CLONE3}
 }
 
 // Flags by which a process asks for namespaces.
@@ -51,6 +51,13 @@ const namespaceFlags = unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWNET
 
 // cloneNewTime stands among the signals of clone, and is for unshare alone.
 const cloneNewTime = unix.CLONE_NEWTIME
+
+// Errors that refused calls end with.
+const (
+	notPermitted = uint32(unix.EPERM)
+	notThere     = uint32(unix.ENOSYS)
+	noFamily     = uint32(unix.EAFNOSUPPORT)
+)
 
 // maxFilter bounds a filter, as the kernel does.
 const maxFilter = 4096
@@ -73,17 +80,17 @@ func (f *filter) end(result uint32) {
 	f.code = append(f.code, unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: result})
 }
 
-func refusal(errno unix.Errno) uint32 { return unix.SECCOMP_RET_ERRNO | uint32(errno) }
+func refusal(errno uint32) uint32 { return unix.SECCOMP_RET_ERRNO | errno }
 
 // refuse refuses a call whatever its arguments are.
-func (f *filter) refuse(call uintptr, errno unix.Errno) {
-	f.jump(unix.BPF_JEQ, uint32(call), 0, 1)
+func (f *filter) refuse(call uint32, errno uint32) {
+	f.jump(unix.BPF_JEQ, call, 0, 1)
 	f.end(refusal(errno))
 }
 
 // refuseBits refuses a call if an argument has one of the bits.
-func (f *filter) refuseBits(call uintptr, arg, bits uint32, errno unix.Errno) {
-	f.jump(unix.BPF_JEQ, uint32(call), 0, 4)
+func (f *filter) refuseBits(call uint32, arg, bits uint32, errno uint32) {
+	f.jump(unix.BPF_JEQ, call, 0, 4)
 	f.load(offsetArgs + 8*arg)
 	f.jump(unix.BPF_JSET, bits, 0, 1)
 	f.end(refusal(errno))
@@ -91,22 +98,22 @@ func (f *filter) refuseBits(call uintptr, arg, bits uint32, errno unix.Errno) {
 }
 
 // refuseMasked refuses a call if the bits of an argument have a value.
-func (f *filter) refuseMasked(call uintptr, arg, mask, value uint32, errno unix.Errno) {
-	f.jump(unix.BPF_JEQ, uint32(call), 0, 5)
+func (f *filter) refuseMasked(call uint32, arg, mask, value uint32) {
+	f.jump(unix.BPF_JEQ, call, 0, 5)
 	f.load(offsetArgs + 8*arg)
 	f.code = append(f.code, unix.SockFilter{Code: unix.BPF_ALU | unix.BPF_AND | unix.BPF_K, K: mask})
 	f.jump(unix.BPF_JEQ, value, 0, 1)
-	f.end(refusal(errno))
+	f.end(refusal(notPermitted))
 	f.load(offsetNumber)
 }
 
 // permitOnly refuses a call unless an argument has one of the values.
-func (f *filter) permitOnly(call uintptr, arg uint32, values []uint32, errno unix.Errno) {
+func (f *filter) permitOnly(call uint32, arg uint32, values []uint32, errno uint32) {
 	n := uint8(len(values)) //nolint:gosec // G115: a handful
-	f.jump(unix.BPF_JEQ, uint32(call), 0, n+3)
+	f.jump(unix.BPF_JEQ, call, 0, n+3)
 	f.load(offsetArgs + 8*arg)
 	for i, v := range values {
-		f.jump(unix.BPF_JEQ, v, n-uint8(i), 0) //nolint:gosec // G115: a handful
+		f.jump(unix.BPF_JEQ, v, n-uint8(i), 0)
 	}
 	f.end(refusal(errno))
 	f.load(offsetNumber)
@@ -122,36 +129,36 @@ func newFilter(sockets bool) []unix.SockFilter {
 	f.load(offsetNumber)
 	if foreignFrom != 0 {
 		f.jump(unix.BPF_JGE, foreignFrom, 0, 1)
-		f.end(refusal(unix.ENOSYS))
+		f.end(refusal(notThere))
 	}
 	for _, call := range refusedCalls() {
-		f.refuse(call, unix.EPERM)
+		f.refuse(call, notPermitted)
 	}
 	for _, call := range absentCalls() {
-		f.refuse(call, unix.ENOSYS)
+		f.refuse(call, notThere)
 	}
-	f.refuseBits(unix.SYS_CLONE, 0, namespaceFlags, unix.EPERM)
-	f.refuseBits(unix.SYS_UNSHARE, 0, namespaceFlags|cloneNewTime, unix.EPERM)
+	f.refuseBits(unix.SYS_CLONE, 0, namespaceFlags, notPermitted)
+	f.refuseBits(unix.SYS_UNSHARE, 0, namespaceFlags|cloneNewTime, notPermitted)
 	// Typing on a terminal for whoever reads from it.
-	f.refuseMasked(unix.SYS_IOCTL, 1, 0xffffffff, unix.TIOCSTI, unix.EPERM)
-	f.refuseMasked(unix.SYS_IOCTL, 1, 0xffffffff, unix.TIOCLINUX, unix.EPERM)
+	f.refuseMasked(unix.SYS_IOCTL, 1, 0xffffffff, unix.TIOCSTI)
+	f.refuseMasked(unix.SYS_IOCTL, 1, 0xffffffff, unix.TIOCLINUX)
 	// Nodes of devices.
 	for _, kind := range []uint32{unix.S_IFBLK, unix.S_IFCHR} {
-		f.refuseMasked(unix.SYS_MKNODAT, 2, unix.S_IFMT, kind, unix.EPERM)
+		f.refuseMasked(unix.SYS_MKNODAT, 2, unix.S_IFMT, kind)
 		if callMknod != 0 {
-			f.refuseMasked(callMknod, 1, unix.S_IFMT, kind, unix.EPERM)
+			f.refuseMasked(callMknod, 1, unix.S_IFMT, kind)
 		}
 	}
 	// Personalities that programs use: plain, 32 bits, asked for, without random
 	// addresses.
-	f.permitOnly(unix.SYS_PERSONALITY, 0, []uint32{0, 0x8, 0x20000, 0x20008, 0x40000, 0xffffffff}, unix.EPERM)
+	f.permitOnly(unix.SYS_PERSONALITY, 0, []uint32{0, 0x8, 0x20000, 0x20008, 0x40000, 0xffffffff}, notPermitted)
 	// Limits are one's own alone.
-	f.permitOnly(unix.SYS_PRLIMIT64, 0, []uint32{0}, unix.EPERM)
+	f.permitOnly(unix.SYS_PRLIMIT64, 0, []uint32{0}, notPermitted)
 	families := []uint32{unix.AF_UNIX, unix.AF_NETLINK}
 	if sockets {
 		families = append(families, unix.AF_INET, unix.AF_INET6)
 	}
-	f.permitOnly(unix.SYS_SOCKET, 0, families, unix.EAFNOSUPPORT)
+	f.permitOnly(unix.SYS_SOCKET, 0, families, noFamily)
 	f.end(unix.SECCOMP_RET_ALLOW)
 	return f.code
 }

@@ -10,8 +10,8 @@ const (
 )
 
 // archCalls are refused calls that only this processor has.
-func archCalls() []uintptr {
-	return []uintptr{
+func archCalls() []uint32 {
+	return []uint32{
 		unix.SYS_IOPL, unix.SYS_IOPERM, unix.SYS_MODIFY_LDT, unix.SYS_USELIB, unix.SYS_CREATE_MODULE,
 		unix.SYS_GET_KERNEL_SYMS, unix.SYS_QUERY_MODULE, unix.SYS__SYSCTL,
 	}

@@ -11,4 +11,4 @@ const (
 )
 
 // archCalls are refused calls that only this processor has: none.
-func archCalls() []uintptr { return nil }
+func archCalls() []uint32 { return nil }

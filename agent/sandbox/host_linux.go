@@ -94,7 +94,7 @@ func tryNamespaces(program string) error {
 		return err
 	}
 	defer func() { _ = f.Close() }()        // nothing is lost
-	cmd := exec.Command(program, childName) //nolint:gosec,noctx // G204: this program; it ends by itself at once
+	cmd := exec.Command(program, childName) //nolint:noctx // it ends by itself at once
 	cmd.Env, cmd.SysProcAttr, cmd.ExtraFiles = []string{}, attr, []*os.File{f}
 	out, err := cmd.CombinedOutput()
 	if err != nil && len(out) > 0 {

@@ -34,12 +34,12 @@ func attack(args []string) int {
 	switch args[0] {
 	case "abstract":
 		var c net.Conn
-		if c, err = net.Dial("unix", "@"+args[1]); err == nil { //nolint:noctx // it ends at once
+		if c, err = net.Dial("unix", "@"+args[1]); err == nil {
 			err = c.Close()
 		}
 	case "unix", "tcp":
 		var c net.Conn
-		if c, err = net.Dial(args[0], args[1]); err == nil { //nolint:noctx // it ends at once
+		if c, err = net.Dial(args[0], args[1]); err == nil {
 			err = c.Close()
 		}
 	case "memfd":

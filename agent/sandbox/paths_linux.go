@@ -122,8 +122,8 @@ func (e expander) searchPath() []string {
 func existing(paths []string) []string {
 	list := make([]string, 0, len(paths))
 	for _, path := range paths {
-		if real, ok := realPath(path); ok && !slices.Contains(list, real) {
-			list = append(list, real)
+		if found, ok := realPath(path); ok && !slices.Contains(list, found) {
+			list = append(list, found)
 		}
 	}
 	return list
@@ -143,8 +143,8 @@ func realPath(path string) (string, bool) {
 	if err == nil && n < len(buf) && buf[0] == '/' {
 		return string(buf[:n]), true
 	}
-	real, err := filepath.EvalSymlinks(path)
-	return real, err == nil
+	resolved, err := filepath.EvalSymlinks(path)
+	return resolved, err == nil
 }
 
 // within reports whether a path is a directory or below it. Both are clean.
@@ -208,7 +208,7 @@ const maxGitFile = 8 << 10
 
 func isRepository(dir string) bool {
 	for _, name := range []string{"HEAD", "objects", "refs"} {
-		if _, err := os.Lstat(filepath.Join(dir, name)); err != nil {
+		if _, err := os.Lstat(filepath.Join(dir, name)); err != nil { //nolint:gosec // G703: it is only seen whether it is there
 			return false
 		}
 	}

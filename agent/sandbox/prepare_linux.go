@@ -394,7 +394,7 @@ func (p plan) file() (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
-	f := os.NewFile(uintptr(fd), "plan") //nolint:gosec // G115: a descriptor is not negative
+	f := os.NewFile(uintptr(fd), "plan")
 	if _, err := f.Write(text); err != nil {
 		return nil, errors.Join(fmt.Errorf("plan: %w", err), f.Close())
 	}

@@ -65,11 +65,11 @@ func findPrograms(names []string, dirs []string, needed []string) programs {
 	files := map[file]bool{}
 	linked := false // whether one of them has another name
 	add := func(name, path string) {
-		real, err := filepath.EvalSymlinks(path)
+		target, err := filepath.EvalSymlinks(path)
 		if err != nil {
 			return
 		}
-		info, err := os.Stat(real)
+		info, err := os.Stat(target)
 		if err != nil {
 			return
 		}
@@ -82,7 +82,7 @@ func findPrograms(names []string, dirs []string, needed []string) programs {
 			st, isStat := info.Sys().(*syscall.Stat_t)
 			linked = linked || !isStat || st.Nlink > 1
 			files[id] = true
-			found.paths = append(found.paths, real)
+			found.paths = append(found.paths, target)
 		}
 	}
 	seen := map[string]bool{}

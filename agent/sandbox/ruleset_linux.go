@@ -242,7 +242,7 @@ func duplicate(f *os.File) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("landlock ruleset: %w", err)
 	}
-	return os.NewFile(uintptr(fd), f.Name()), nil //nolint:gosec // G115: a descriptor is not negative
+	return os.NewFile(uintptr(fd), f.Name()), nil
 }
 
 func buildWall(version int, key string, out []string) (*wall, error) {

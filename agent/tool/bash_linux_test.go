@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -422,7 +423,7 @@ func TestWrapper(t *testing.T) {
 			if err == nil {
 				_, err = os.Stat("/proc/" + strings.TrimSpace(string(pid)))
 			}
-			running = append(running, fmt.Sprint(errors.Is(err, os.ErrNotExist)))
+			running = append(running, strconv.FormatBool(errors.Is(err, os.ErrNotExist)))
 		}, nil
 	}
 	res, err := b.Run(t.Context(), c, limits, nil)
