@@ -354,7 +354,7 @@ func TestOtherProcesses(t *testing.T) {
 func TestSockets(t *testing.T) {
 	t.Parallel()
 	for _, network := range []bool{true, false} {
-		for _, kind := range []string{"unix", "abstract", "tcp"} {
+		for _, kind := range []string{"unix", "elsewhere", "abstract", "tcp"} {
 			t.Run(fmt.Sprintf("%s network %v", kind, network), func(t *testing.T) {
 				t.Parallel()
 				if kind == "tcp" && network {
@@ -366,6 +366,8 @@ func TestSockets(t *testing.T) {
 				switch kind {
 				case "abstract":
 					protocol, address = "unix", "@oc-"+strconv.Itoa(os.Getpid())+strings.Repeat("x", 1+len(t.Name()))
+				case "elsewhere":
+					protocol, address = "unix", filepath.Join(r.home, "other's")
 				case "tcp":
 					address = "127.0.0.1:0"
 				}
@@ -377,7 +379,7 @@ func TestSockets(t *testing.T) {
 				to := strings.TrimPrefix(l.Addr().String(), "@")
 				r.spec.Network = network
 				r.spec.Read = []string{self(t)}
-				r.pair(`SANDBOX_TEST_ATTACK=1 "$SELF" `+kind+` "$TO"`, "SELF="+self(t), "TO="+to)
+				r.pair(`SANDBOX_TEST_ATTACK=1 "$SELF" `+strings.ReplaceAll(kind, "elsewhere", "unix")+` "$TO"`, "SELF="+self(t), "TO="+to)
 			})
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"runtime"
@@ -124,8 +125,11 @@ func (p plan) isolate() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("private mounts: %w", err)
 	}
+	mounted := make([]mount, 0, len(p.Mounts))
 	for _, m := range p.Mounts {
-		if err := unix.Mount(m.From, m.Over, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+		if err := unix.Mount(m.From, m.Over, "", unix.MS_BIND|unix.MS_REC, ""); err == nil {
+			mounted = append(mounted, m)
+		} else if _, gone := os.Lstat(m.Over); !errors.Is(gone, fs.ErrNotExist) { // a socket can go at any time
 			return fmt.Errorf("mount %s: %w", m.Over, err)
 		}
 	}
@@ -141,7 +145,7 @@ func (p plan) isolate() error {
 		return fmt.Errorf("mounts to read only: %w", err)
 	}
 	// What protects lies within what opens.
-	for _, m := range p.Mounts {
+	for _, m := range mounted {
 		if err := setReadOnly(m.Over, !m.Write); err != nil {
 			return fmt.Errorf("mount %s: %w", m.Over, err)
 		}

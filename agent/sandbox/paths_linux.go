@@ -39,6 +39,8 @@ const (
 		/run/systemd/private /run/systemd/io.systemd.Manager /run/dbus /run/libvirt /run/lxd.socket /run/incus
 		/run/avahi-daemon /run/cups /run/gnupg /run/user /run/screen /run/tmux /run/pcscd /run/NetworkManager-private
 		/var/lib/lxd/unix.socket /var/snap/lxd/common/lxd/unix.socket /var/run/docker.sock`
+	// systemLookup has sockets that names of hosts and users are looked up with.
+	systemLookup = `/run/nscd /run/systemd/resolve /run/systemd/userdb`
 	// systemPrograms are searched for banned programs besides PATH.
 	systemPrograms = `/usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /sbin /bin /usr/games /usr/local/games
 		/snap/bin /usr/libexec /run/current-system/sw/bin /home/linuxbrew/.linuxbrew/bin /usr/lib/busybox /usr/pkg/bin /opt/bin`
@@ -160,6 +162,31 @@ func withinAny(path string, dirs []string) bool {
 // that they keep closed need not be hidden.
 func readable(path string) bool {
 	return unix.Access(path, unix.R_OK) == nil
+}
+
+// listening returns the sockets in the file system that programs listen on and
+// that this process may connect to.
+func listening() []string {
+	text, err := os.ReadFile("/proc/net/unix")
+	if err != nil {
+		return nil
+	}
+	var list []string
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
+		// Number, references, protocol, flags, type, state, inode, path: the flag is
+		// that of a socket that takes connections. Those that take datagrams have
+		// none, and no state of being connected.
+		if len(fields) < 8 || fields[3] != "00010000" && fields[4] != "0002" {
+			continue
+		}
+		_, path, _ := strings.Cut(line, fields[6]+" ")
+		path = strings.TrimSuffix(path, "\n")
+		if filepath.IsAbs(path) && unix.Access(path, unix.W_OK) == nil {
+			list = append(list, path)
+		}
+	}
+	return list
 }
 
 // gitDirs returns the directories outside of a project that git works in when

@@ -248,13 +248,34 @@ func (p *preparation) hide() {
 		}
 	}
 	if p.sandbox.host.Namespaces {
-		p.mount(ours)
+		p.mount(slices.Concat(ours, p.sockets(named)))
 	}
 }
 
-// mount plans what is put over what. The order counts: what comes later lies
-// over what came before.
-func (p *preparation) mount(ours []string) {
+// sockets returns what is to be covered because of the sockets in it, which
+// only newer versions of Landlock hold: what is hidden, also where no file could
+// be read anyway, and what other programs listen on at this moment.
+func (p *preparation) sockets(named []string) []string {
+	var list []string
+	for _, path := range existing(append(p.paths.all(p.spec.Hide), strings.Fields(systemSockets)...)) {
+		if !slices.ContainsFunc(named, func(n string) bool { return within(n, path) }) {
+			list = append(list, path)
+		}
+	}
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
+		list = append(list, existing([]string{dir})...)
+	}
+	for _, path := range existing(listening()) {
+		if !withinAny(path, p.grants.write) && !withinAny(path, strings.Fields(systemLookup)) && !withinAny(path, list) {
+			list = append(list, path)
+		}
+	}
+	return list
+}
+
+// mount plans what is put over what, covering more than what is hidden. The
+// order counts: what comes later lies over what came before.
+func (p *preparation) mount(more []string) {
 	var open []string
 	for _, path := range slices.Sorted(slices.Values(p.grants.write)) {
 		if !within(path, "/dev") && !withinAny(path, open) {
@@ -276,11 +297,7 @@ func (p *preparation) mount(ours []string) {
 	for _, path := range kept {
 		p.plan.Mounts = append(p.plan.Mounts, mount{From: path, Over: path})
 	}
-	over := slices.Concat(p.hidden, ours, existing(strings.Fields(systemKernel)))
-	over = append(over, existing(strings.Fields(systemSockets))...)
-	if dir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
-		over = append(over, existing([]string{dir})...)
-	}
+	over := slices.Concat(p.hidden, more, existing(strings.Fields(systemKernel)))
 	slices.Sort(over)
 	// A mount hides the grants below it.
 	keep := append(existing(append(p.paths.all(p.spec.Write), p.paths.all(p.spec.Create)...)), p.spec.Root, p.temp)
