@@ -152,6 +152,7 @@ func newRig(t *testing.T, o options) *rig {
 	gate := must(agent.NewGate(agent.GateConfig{Decider: r.engine, Recorder: recorder, IDs: ids, Logger: logger}))(t)
 	bash := must(tool.NewBash(tool.BashConfig{Procs: procs, Logger: logger}))(t)
 	box := must(sandbox.New(sandbox.Config{Hide: []string{filepath.Join(home, "server.db"), filepath.Join(home, "auth-tokens.json")}}))(t)
+	t.Cleanup(func() { _ = box.Close() })
 	ac := agent.Config{
 		Store: r.db, Gate: gate, Bash: bash, Sandbox: box, IDs: ids, Directories: []string{r.dir}, Version: "test", Logger: logger, Now: o.now,
 	}

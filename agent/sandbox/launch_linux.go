@@ -125,32 +125,57 @@ func (p plan) isolate() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("private mounts: %w", err)
 	}
-	mounted := make([]mount, 0, len(p.Mounts))
+	// First what is to keep rights of its own, then the rest loses the right to
+	// be changed, and then comes what lies over it.
+	var own, over []mount
 	for _, m := range p.Mounts {
-		if err := unix.Mount(m.From, m.Over, "", unix.MS_BIND|unix.MS_REC, ""); err == nil {
-			mounted = append(mounted, m)
-		} else if _, gone := os.Lstat(m.Over); !errors.Is(gone, fs.ErrNotExist) { // a socket can go at any time
-			return fmt.Errorf("mount %s: %w", m.Over, err)
+		if m.From == m.Over {
+			own = append(own, m)
+		} else {
+			over = append(over, m)
+		}
+	}
+	for _, m := range own {
+		if err := bind(m); err != nil {
+			return err
 		}
 	}
 	// What this process is in is below the new mounts by now.
 	if err := unix.Chdir(dir); err != nil {
 		return fmt.Errorf("directory %s: %w", dir, err)
 	}
-	err = setReadOnly("/", true)
-	if errors.Is(err, unix.ENOSYS) {
-		return nil // a kernel before 5.12: Landlock alone holds what is written
-	}
-	if err != nil {
+	if err := setReadOnly("/", true); err != nil {
 		return fmt.Errorf("mounts to read only: %w", err)
 	}
-	// What protects lies within what opens.
-	for _, m := range mounted {
+	for _, m := range own { // what protects lies within what opens, and comes later
 		if err := setReadOnly(m.Over, !m.Write); err != nil {
 			return fmt.Errorf("mount %s: %w", m.Over, err)
 		}
 	}
+	for _, m := range over {
+		if err := bind(m); err != nil {
+			return err
+		}
+		if !m.Write {
+			continue
+		}
+		if err := setReadOnly(m.Over, false); err != nil {
+			return fmt.Errorf("mount %s: %w", m.Over, err)
+		}
+	}
 	return nil
+}
+
+// bind carries out a mount, unless what it is to lie over has gone.
+func bind(m mount) error {
+	err := unix.Mount(m.From, m.Over, "", unix.MS_BIND|unix.MS_REC, "")
+	if err == nil {
+		return nil
+	}
+	if _, gone := os.Lstat(m.Over); m.From != m.Over && !m.Write && errors.Is(gone, fs.ErrNotExist) {
+		return nil // a socket can go at any time
+	}
+	return fmt.Errorf("mount %s: %w", m.Over, err)
 }
 
 // setReadOnly closes a mount and those in it to changes, or opens them. What
@@ -161,6 +186,9 @@ func setReadOnly(path string, closed bool) error {
 		attr = unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
 	}
 	err := unix.MountSetattr(unix.AT_FDCWD, path, unix.AT_RECURSIVE, &attr)
+	if errors.Is(err, unix.ENOSYS) {
+		return nil // a kernel before 5.12: Landlock alone holds what is written
+	}
 	if !closed && errors.Is(err, unix.EPERM) {
 		err = unix.MountSetattr(unix.AT_FDCWD, path, 0, &attr)
 	}

@@ -113,6 +113,11 @@ func newRig(tb testing.TB, change func(*sandbox.Config)) *rig {
 	if r.sandbox, err = sandbox.New(c); err != nil {
 		tb.Fatal(err)
 	}
+	tb.Cleanup(func() {
+		if err := r.sandbox.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
 	r.path = r.bin + ":/usr/local/go/bin:/usr/local/bin:/usr/bin:/bin"
 	r.spec = sandbox.Spec{Root: r.project, Network: true, Write: []string{"."}, DenyExec: []string{"curl"}, Hide: []string{"~/.ssh"}}
 	return r

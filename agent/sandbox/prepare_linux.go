@@ -80,6 +80,19 @@ func (s *Sandbox) Prepare(cmd *exec.Cmd, spec Spec) (release func(), r Report, e
 	return sync.OnceFunc(p.release), p.report, nil
 }
 
+// state is what a sandbox keeps between commands.
+type state struct {
+	walls
+	slots slots
+}
+
+func newState(c Config) state { return state{slots: slots{parent: c.Temp}} }
+
+func (s *state) close() error {
+	s.drop()
+	return s.slots.close()
+}
+
 // preparation is the work on one command.
 type preparation struct {
 	sandbox *Sandbox
@@ -89,12 +102,13 @@ type preparation struct {
 	plan    plan
 	grants  grants
 	hidden  []string // real
-	temp    string   // what release removes
+	slot    slot     // given back on release
 	files   []*os.File
 }
 
 func (p *preparation) prepare(cmd *exec.Cmd) error {
-	if err := p.makeTemp(); err != nil {
+	var err error
+	if p.slot, err = p.sandbox.slots.take(); err != nil {
 		return err
 	}
 	if err := p.grant(cmd); err != nil {
@@ -133,47 +147,17 @@ func (p *preparation) release() {
 	for _, f := range p.files {
 		_ = f.Close() // nothing was written
 	}
-	if p.temp != "" {
-		// A command can leave directories that it may not change itself.
-		_ = filepath.WalkDir(p.temp, func(path string, d fs.DirEntry, err error) error {
-			if err == nil && d.IsDir() {
-				_ = os.Chmod(path, 0o700) //nolint:gosec // G302, G122: a directory, and all that could race is dead
-			}
-			return nil
-		})
-		_ = os.RemoveAll(p.temp) // nothing counts on it
-	}
+	p.sandbox.slots.put(p.slot)
 }
-
-// makeTemp makes the private directories: one for temporary files and an empty
-// one to hide others with.
-func (p *preparation) makeTemp() error {
-	dir, err := os.MkdirTemp(p.sandbox.cfg.Temp, "opencode-")
-	if err != nil {
-		return err
-	}
-	p.temp = dir
-	if p.temp, err = filepath.EvalSymlinks(dir); err != nil {
-		return err
-	}
-	return errors.Join(os.Mkdir(p.private(), 0o700), os.Mkdir(p.shared(), 0o700), os.Mkdir(p.empty(), 0o500))
-}
-
-func (p *preparation) private() string { return filepath.Join(p.temp, "tmp") }
-
-// shared is for memory that the processes of the command share by name.
-func (p *preparation) shared() string { return filepath.Join(p.temp, "shm") }
-
-func (p *preparation) empty() string { return filepath.Join(p.temp, "empty") }
 
 // tmpdir is where the command finds its private directory.
 func (p *preparation) tmpdir() string {
 	for _, m := range p.plan.Mounts {
-		if m.From == p.private() && m.Over != m.From {
+		if m.From == p.slot.private() && m.Over != m.From {
 			return m.Over
 		}
 	}
-	return p.private()
+	return p.slot.private()
 }
 
 // grant gathers what the command may reach.
@@ -193,7 +177,7 @@ func (p *preparation) grant(cmd *exec.Cmd) error {
 		write = append(write, path)
 	}
 	write = append(write, gitDirs(p.spec.Root)...)
-	write = append(write, p.private(), p.shared())
+	write = append(write, p.slot.private(), p.slot.shared())
 	write = append(write, strings.Fields(systemWrite)...)
 	if !p.sandbox.host.Namespaces {
 		write = append(write, "/dev/shm")
@@ -278,7 +262,7 @@ func (p *preparation) sockets(named []string) []string {
 func (p *preparation) mount(more []string) {
 	var open []string
 	for _, path := range slices.Sorted(slices.Values(p.grants.write)) {
-		if !within(path, "/dev") && !withinAny(path, open) {
+		if !within(path, "/dev") && !within(path, p.slot.dir) && !withinAny(path, open) {
 			open = append(open, path)
 		}
 	}
@@ -300,7 +284,7 @@ func (p *preparation) mount(more []string) {
 	over := slices.Concat(p.hidden, more, existing(strings.Fields(systemKernel)))
 	slices.Sort(over)
 	// A mount hides the grants below it.
-	keep := append(existing(append(p.paths.all(p.spec.Write), p.paths.all(p.spec.Create)...)), p.spec.Root, p.temp)
+	keep := append(existing(append(p.paths.all(p.spec.Write), p.paths.all(p.spec.Create)...)), p.spec.Root, p.slot.dir)
 	last := ""
 	for _, path := range slices.Compact(over) {
 		if last != "" && within(path, last) || slices.ContainsFunc(keep, func(k string) bool { return within(k, path) }) {
@@ -310,7 +294,7 @@ func (p *preparation) mount(more []string) {
 		p.plan.Mounts = append(p.plan.Mounts, mount{From: p.cover(path), Over: path})
 	}
 	for _, path := range existing([]string{"/dev/shm"}) {
-		p.plan.Mounts = append(p.plan.Mounts, mount{From: p.shared(), Over: path, Write: true})
+		p.plan.Mounts = append(p.plan.Mounts, mount{From: p.slot.shared(), Over: path, Write: true})
 	}
 	p.privateTemp()
 }
@@ -318,7 +302,7 @@ func (p *preparation) mount(more []string) {
 // cover is what is put over something to hide it.
 func (p *preparation) cover(path string) string {
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		return p.empty()
+		return p.slot.empty()
 	}
 	return os.DevNull
 }
@@ -328,15 +312,17 @@ func (p *preparation) cover(path string) string {
 // stays, and the private directory keeps its own name.
 func (p *preparation) privateTemp() {
 	shared := existing([]string{"/tmp"})
-	if len(shared) == 0 {
+	if len(shared) == 0 || !p.slot.walled {
+		p.plan.Mounts = append(p.plan.Mounts, mount{From: p.slot.private(), Over: p.slot.private(), Write: true})
 		return
 	}
 	for _, path := range slices.Concat(p.grants.write, p.grants.read) {
-		if within(path, shared[0]) && !within(path, p.temp) {
+		if within(path, shared[0]) && !within(path, p.slot.dir) {
+			p.plan.Mounts = append(p.plan.Mounts, mount{From: p.slot.private(), Over: p.slot.private(), Write: true})
 			return
 		}
 	}
-	p.plan.Mounts = append(p.plan.Mounts, mount{From: p.private(), Over: shared[0], Write: true})
+	p.plan.Mounts = append(p.plan.Mounts, mount{From: p.slot.private(), Over: shared[0], Write: true})
 }
 
 // landlock makes the rulesets.
@@ -361,7 +347,7 @@ func (p *preparation) landlock(program string) error {
 		}
 	}
 	if len(out) > 0 {
-		wall, err := p.sandbox.around(host.Landlock, out)
+		wall, err := p.sandbox.around(host.Landlock, out, &p.sandbox.slots)
 		if err != nil {
 			return err
 		}

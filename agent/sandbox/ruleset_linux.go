@@ -204,7 +204,7 @@ func (w *walls) programs(names, dirs, needed []string) programs {
 
 // around returns a ruleset that keeps out what is named, which must be real
 // paths. The caller must close it.
-func (w *walls) around(version int, out []string) (*os.File, error) {
+func (w *walls) around(version int, out []string, s *slots) (*os.File, error) {
 	out = slices.Clone(out)
 	slices.Sort(out)
 	out = slices.Compact(out)
@@ -223,7 +223,11 @@ func (w *walls) around(version int, out []string) (*os.File, error) {
 		_ = old.rules.file.Close() // nothing was written
 		break
 	}
-	built, err := buildWall(version, key, out)
+	granted, err := s.walled()
+	if err != nil {
+		return nil, err
+	}
+	built, err := buildWall(version, key, out, granted)
 	if err != nil {
 		return nil, err
 	}
@@ -245,7 +249,7 @@ func duplicate(f *os.File) (*os.File, error) {
 	return os.NewFile(uintptr(fd), f.Name()), nil
 }
 
-func buildWall(version int, key string, out []string) (*wall, error) {
+func buildWall(version int, key string, out []string, granted []slot) (*wall, error) {
 	r, err := newRuleset(ll.RulesetAttr{HandledAccessFS: rightsWall & known(version)})
 	if err != nil {
 		return nil, err
@@ -258,7 +262,11 @@ func buildWall(version int, key string, out []string) (*wall, error) {
 			pass[dir] = true
 		}
 	}
-	if err := w.grantAround("/", keep, pass); err != nil {
+	err = w.grantAround("/", keep, pass)
+	for _, s := range granted {
+		err = errors.Join(err, r.grant(s.private(), rightsWall), r.grant(s.shared(), rightsWall))
+	}
+	if err != nil {
 		return nil, errors.Join(err, r.file.Close())
 	}
 	return w, nil
@@ -286,4 +294,14 @@ func (w *wall) grantAround(dir string, keep, pass map[string]bool) error {
 		}
 	}
 	return nil
+}
+
+// drop forgets all walls.
+func (w *walls) drop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, old := range w.list {
+		_ = old.rules.file.Close() // nothing was written
+	}
+	w.list = nil
 }

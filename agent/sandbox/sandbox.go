@@ -219,7 +219,7 @@ type Config struct {
 type Sandbox struct {
 	cfg  Config
 	host Host
-	walls
+	state
 }
 
 // New returns a sandbox, after a look at what the host gives.
@@ -238,8 +238,11 @@ func New(cfg Config) (*Sandbox, error) {
 	if cfg.Program == "" {
 		cfg.Program = selfPath
 	}
-	return &Sandbox{cfg: cfg, host: probe(cfg.Program)}, nil
+	return &Sandbox{cfg: cfg, host: probe(cfg.Program), state: newState(cfg)}, nil
 }
+
+// Close removes what the sandbox has made. No command may run in it any more.
+func (s *Sandbox) Close() error { return s.close() }
 
 // Host returns what the host gives.
 func (s *Sandbox) Host() Host { return s.host }

@@ -118,8 +118,46 @@ func TestTemporaryDirectory(t *testing.T) {
 	if err != nil || !strings.HasPrefix(out, "700\n") {
 		t.Errorf("%v\n%s", err, out)
 	}
+	// Nothing of it is left for the next one.
+	if out, err := r.shell(`ls -A "$TMPDIR"`, &r.spec); err != nil || out != "" {
+		t.Errorf("the next command finds %v\n%s", err, out)
+	}
+	if err := r.sandbox.Close(); err != nil {
+		t.Error(err)
+	}
 	if left, err := os.ReadDir(temp); err != nil || len(left) > 0 {
 		t.Errorf("left %v, %v", left, err)
+	}
+}
+
+// TestPrivateTemp checks that a project which is elsewhere has the directory for
+// temporary files that all programs share to itself, with what it grants.
+func TestPrivateTemp(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	host(t, r.sandbox, sandbox.Write, sandbox.Sockets)
+	if !r.sandbox.Host().Namespaces || !strings.HasPrefix(r.project, "/tmp/") {
+		t.Skip("NOT TESTED: no namespaces, or temporary files are elsewhere")
+	}
+	var err error
+	if r.project, err = os.MkdirTemp("/var/tmp", "project"); err != nil { //nolint:usetesting // it must not be where temporary files are
+		t.Skipf("NOT TESTED: %v", err)
+	}
+	defer func() { _ = os.RemoveAll(r.project) }() // a temporary directory
+	other := filepath.Join(r.home, "notes")        // below /tmp
+	r.spec.Root = r.project
+	for _, network := range []bool{true, false} {
+		r.spec.Network = network
+		r.path = "/usr/bin:/bin"
+		out, err := r.shell(`echo $TMPDIR && ls -A /tmp /dev/shm && echo 1 >/tmp/x && cat /tmp/x && mktemp >/dev/null && echo 2 >/dev/shm/y && cat /dev/shm/y && echo 3 >z && cat z && pwd && cat "$OTHER"`,
+			&r.spec, "OTHER="+other)
+		want := "/tmp\n/dev/shm:\n\n/tmp:\n1\n2\n3\n" + r.project + "\n"
+		if err == nil || !strings.HasPrefix(out, want) || strings.Contains(out, "REACHED") {
+			t.Errorf("%v\n%s\nwant\n%s", err, out, want)
+		}
+		if _, err := os.Stat("/dev/shm/y"); err == nil {
+			t.Error("shared memory is shared with all")
+		}
 	}
 }
 

@@ -100,6 +100,7 @@ func BenchmarkSandboxStart(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	defer func() { _ = box.Close() }() // a temporary directory
 	for _, name := range []string{"without", "sandbox", "sandbox without network"} {
 		b.Run(name, func(b *testing.B) {
 			spec.Network = name == "sandbox"

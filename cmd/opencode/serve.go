@@ -161,6 +161,12 @@ func assemble(ctx context.Context, a assembly) (*server.Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	box, err := newSandbox(a.options.policy.paths()...)
+	if err != nil {
+		return nil, err
+	}
+	a.closers.add("sandbox", func(context.Context) error { return box.Close() })
+	a.logger.LogAttrs(ctx, slog.LevelInfo, "sandbox", slog.Any("holds", box.Host().Holds()))
 	processes, err := tool.NewProcesses(a.logger)
 	if err != nil {
 		return nil, err
@@ -170,11 +176,6 @@ func assemble(ctx context.Context, a assembly) (*server.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	box, err := newSandbox(a.options.policy.paths()...)
-	if err != nil {
-		return nil, err
-	}
-	a.logger.LogAttrs(ctx, slog.LevelInfo, "sandbox", slog.Any("holds", box.Host().Holds()))
 	ag, err := agent.New(ctx, agent.Config{
 		Store: a.db, Gate: gate, Bash: bash, Sandbox: box, IDs: ids, Directories: a.dirs,
 		Version: version, Recover: a.recover, Logger: a.logger,
