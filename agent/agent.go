@@ -15,12 +15,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"time"
 
 	"opencode/agent/git"
+	"opencode/agent/sandbox"
 	"opencode/agent/tool"
 	"opencode/policy"
 	"opencode/store"
@@ -41,12 +43,20 @@ var (
 	// ErrNoProvider means that a model is needed and there is none.
 	ErrNoProvider = errors.New("no provider is signed in on this server: sign in with `opencode auth login` on its machine; commands (!ls) work without")
 	// ErrSandbox means that a decision cannot be carried out as it obliges.
-	ErrSandbox = errors.New("the policy obliges to a sandbox, which this version cannot enforce")
+	ErrSandbox = errors.New("the policy obliges to a sandbox that cannot be had")
 )
 
 // Bash runs a command. It is what package tool gives.
 type Bash interface {
 	Run(ctx context.Context, call tool.BashCall, lim tool.Limits, progress func(output string)) (tool.Result, error)
+}
+
+// Sandbox holds commands to what a decision obliges. It is what package sandbox
+// gives.
+type Sandbox interface {
+	Host() sandbox.Host
+	Check(spec sandbox.Spec) error
+	Prepare(cmd *exec.Cmd, spec sandbox.Spec) (release func(), r sandbox.Report, err error)
 }
 
 // IDs makes identifiers that sort in time.
@@ -80,6 +90,9 @@ type Config struct {
 	// expired: what outlives a request must end with it. Without it no token
 	// gets a terminal.
 	Valid func(ctx context.Context, p policy.Principal) bool
+	// Sandbox carries out decisions that oblige to one. Without it they are
+	// denied.
+	Sandbox Sandbox
 	// Directories are the project directories, real and absolute. Required.
 	Directories []string
 	// Version is shown in sessions.

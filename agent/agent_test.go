@@ -9,7 +9,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"opencode/agent"
+	"opencode/agent/sandbox"
 	"opencode/agent/tool"
 	"opencode/policy"
 	"opencode/store"
@@ -93,38 +96,119 @@ func TestObligationsAreLimits(t *testing.T) {
 	}
 }
 
-// TestNothingRunsUnderASandbox checks that a decision which cannot be carried
-// out as it obliges is not carried out, also after a yes.
-func TestNothingRunsUnderASandbox(t *testing.T) {
-	t.Parallel()
-	for _, effect := range []policy.Effect{policy.Allow, policy.Ask} {
-		d := deciderFunc(func(context.Context, *policy.Input) (policy.Decision, error) {
-			got := policy.Decision{
-				Effect: effect, Rules: []policy.Rule{{ID: "a", Effect: effect, Message: "m"}},
-				Obligations: policy.Obligations{TimeoutSeconds: 7, MaxOutputBytes: 99, Sandbox: &policy.Sandbox{Network: true}},
-			}
-			if effect == policy.Ask {
-				got.Obligations.Ask = &policy.AskTerms{TTLSeconds: 60}
-			}
-			return got, nil
-		})
-		r := newRig(t, options{decider: d})
-		id := r.session()
-		sub := r.listen("")
-		done := r.start(t.Context(), id, "true")
+// obliged decides every prompt with an effect, under a sandbox.
+func obliged(effect policy.Effect, s policy.Sandbox) policy.Decider {
+	return deciderFunc(func(context.Context, *policy.Input) (policy.Decision, error) {
+		got := policy.Decision{
+			Effect: effect, Rules: []policy.Rule{{ID: "a", Effect: effect, Message: "m"}},
+			Obligations: policy.Obligations{TimeoutSeconds: 7, MaxOutputBytes: 99, Sandbox: &s},
+		}
 		if effect == policy.Ask {
-			if err := r.agent.Answer(t.Context(), person(), "", question(t, sub).ID, agent.Once, ""); err != nil {
-				t.Fatal(err)
+			got.Obligations.Ask = &policy.AskTerms{TTLSeconds: 60}
+		}
+		return got, nil
+	})
+}
+
+// TestNothingRunsWithoutItsSandbox checks that a decision which cannot be
+// carried out as it obliges is not carried out, and that nobody is asked.
+func TestNothingRunsWithoutItsSandbox(t *testing.T) {
+	t.Parallel()
+	lacks := fmt.Errorf("%w: it lacks exec", sandbox.ErrUnavailable)
+	for _, effect := range []policy.Effect{policy.Allow, policy.Ask} {
+		for name, o := range map[string]options{"none": {noSandbox: true}, "not enough": {sandbox: &boxFake{check: lacks}}} {
+			o.decider = obliged(effect, policy.Sandbox{Network: true, Require: []string{"exec"}})
+			r := newRig(t, o)
+			id := r.session()
+			got := r.shell(id, "true")
+			if !errors.Is(got.err, agent.ErrSandbox) || !errors.Is(got.err, policy.ErrDenied) || len(r.bash.commands()) != 0 {
+				t.Errorf("%s, %s: %v, ran %v, want a denial", effect, name, got.err, r.bash.commands())
+			}
+			if _, s := r.last(id); s.Status != "error" || !strings.Contains(s.Error, "sandbox") || (name == "none") == strings.Contains(s.Error, "it lacks exec") {
+				t.Errorf("stored %+v", s)
 			}
 		}
-		got := <-done
-		if !errors.Is(got.err, agent.ErrSandbox) || !errors.Is(got.err, policy.ErrDenied) || len(r.bash.commands()) != 0 {
-			t.Errorf("%s: %v, ran %v, want a denial", effect, got.err, r.bash.commands())
+	}
+}
+
+// TestSandboxIsCarriedOut checks that a command runs in the sandbox that the
+// decision obliges to, and that what it is held to stands in its record.
+func TestSandboxIsCarriedOut(t *testing.T) {
+	t.Parallel()
+	box := &boxFake{specs: make(chan sandbox.Spec, 1)}
+	r := newRig(t, options{sandbox: box, decider: obliged(policy.Allow, policy.Sandbox{
+		Network: true, Write: []string{"."}, Create: []string{"/c"}, Caches: []string{"~/c"}, Read: []string{"/r"}, Hide: []string{"~/.ssh"},
+		DenyExec: []string{"curl"}, Require: []string{"exec"}, Limits: policy.SandboxLimits{FileBytes: 1, OpenFiles: 2, Processes: 3, MemoryBytes: 4},
+	})})
+	r.bash.run = func(_ context.Context, call tool.BashCall) (tool.Result, error) {
+		release, err := call.Wrap(nil)
+		if err != nil {
+			return tool.Result{}, err
 		}
-		if _, s := r.last(id); s.Status != "error" || !strings.Contains(s.Error, "sandbox") {
-			t.Errorf("stored %+v", s)
+		release()
+		return tool.Result{Output: "ok"}, nil
+	}
+	id := r.session()
+	if got := r.shell(id, "true"); got.err != nil {
+		t.Fatal(got.err)
+	}
+	want := sandbox.Spec{
+		Root: r.dir, Network: true, Write: []string{"."}, Create: []string{"/c"}, Caches: []string{"~/c"}, Read: []string{"/r"}, Hide: []string{"~/.ssh"},
+		DenyExec: []string{"curl"}, Require: []sandbox.Guarantee{sandbox.Exec}, Limits: sandbox.Limits{FileBytes: 1, OpenFiles: 2, Processes: 3, MemoryBytes: 4},
+	}
+	if diff := cmp.Diff(want, <-box.specs); diff != "" {
+		t.Errorf("specification (-want +got):\n%s", diff)
+	}
+	_, s := r.last(id)
+	text := fmt.Sprint(s.Metadata["policy"])
+	if !strings.Contains(text, "exec:a fake") || !strings.Contains(text, "network:not faked") {
+		t.Errorf("stored %s, want what the command is held to", text)
+	}
+}
+
+// TestEveryCommandIsWrapped checks that a decision with a sandbox reaches the
+// tool, and that the default policy makes such decisions.
+func TestEveryCommandIsWrapped(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, options{decider: obliged(policy.Allow, policy.Sandbox{})})
+	r.bash.run = func(_ context.Context, call tool.BashCall) (tool.Result, error) {
+		if call.Wrap == nil {
+			return tool.Result{}, errors.New("no wrapper")
 		}
-		sub.Close()
+		return tool.Result{}, nil
+	}
+	if got := r.shell(r.session(), "true"); got.err != nil {
+		t.Error(got.err)
+	}
+	plain := newRig(t, options{})
+	plain.bash.run = func(_ context.Context, call tool.BashCall) (tool.Result, error) {
+		if call.Wrap == nil {
+			return tool.Result{}, errors.New("the default policy obliges to no sandbox")
+		}
+		return tool.Result{}, nil
+	}
+	if got := plain.shell(plain.session(), "true"); got.err != nil {
+		t.Error(got.err)
+	}
+}
+
+// TestPolicySeesTheHost checks that policy sees what the host can hold.
+func TestPolicySeesTheHost(t *testing.T) {
+	t.Parallel()
+	hosts := make(chan *policy.Host, 1)
+	d := deciderFunc(func(_ context.Context, in *policy.Input) (policy.Decision, error) {
+		if in.Kind == policy.KindPrompt {
+			hosts <- in.Host
+		}
+		return policy.Decision{}, nil
+	})
+	r := newRig(t, options{decider: d, sandbox: &boxFake{host: sandbox.Host{OS: "linux", Landlock: 7, Seccomp: true}}})
+	r.shell(r.session(), "true")
+	want := &policy.Host{OS: "linux", Sandbox: policy.HostSandbox{
+		Holds: []string{"write", "read", "exec", "network", "signals", "memory", "calls"}, Landlock: 7, Seccomp: true,
+	}}
+	if diff := cmp.Diff(want, <-hosts); diff != "" {
+		t.Errorf("host (-want +got):\n%s", diff)
 	}
 }
 

@@ -362,6 +362,10 @@ func (a *Agent) pass(ctx context.Context, p prompt) (policy.Decision, error) {
 	if p.patterns == nil {
 		p.patterns = patterns(in)
 	}
+	// Nobody is asked about what could not be carried out anyway.
+	if err := a.enforceable(d, p.root); err != nil {
+		return policy.Decision{}, err
+	}
 	if d.Effect == policy.Ask && !covered(d, p.tool, leases) {
 		if err := a.ask(ctx, p, d); err != nil {
 			return policy.Decision{}, err
@@ -377,8 +381,8 @@ func (a *Agent) pass(ctx context.Context, p prompt) (policy.Decision, error) {
 		}
 		d = again
 	}
-	if d.Obligations.Sandbox != nil {
-		return policy.Decision{}, fmt.Errorf("%w: %w", policy.ErrDenied, ErrSandbox)
+	if err := a.enforceable(d, p.root); err != nil {
+		return policy.Decision{}, err
 	}
 	return d, nil
 }
@@ -390,11 +394,11 @@ func (a *Agent) decide(ctx context.Context, p prompt) (policy.Decision, []store.
 	if !p.alone {
 		var err error
 		if facts, leases, err = a.facts(ctx, p.session, p.attended || a.events.attended(p.session.Directory)); err != nil {
-			return policy.Decision{}, nil, nil, err
+			return policy.Decision{}, nil, nil, ended(ctx, err)
 		}
 	}
 	in := policy.FromCall(a.cfg.Now(), p.principal, policy.Call{
-		Tool: p.tool, Args: p.args, Root: p.root, Directory: p.session.Directory, Session: facts,
+		Tool: p.tool, Args: p.args, Root: p.root, Directory: p.session.Directory, Session: facts, Host: a.host(),
 	})
 	d, err := a.cfg.Gate.Decide(ctx, in)
 	switch {
@@ -405,6 +409,15 @@ func (a *Agent) decide(ctx context.Context, p prompt) (policy.Decision, []store.
 		return policy.Decision{}, nil, nil, errors.Join(policy.ErrDenied, err)
 	}
 	return d, leases, in, d.Err()
+}
+
+// ended returns why a context has ended instead of an error which says no more
+// than that it has.
+func ended(ctx context.Context, err error) error {
+	if end := ctx.Err(); end != nil && errors.Is(err, end) {
+		return context.Cause(ctx)
+	}
+	return err
 }
 
 // patterns returns what a call is about, for a person: each program that a
@@ -483,7 +496,7 @@ func (a *Agent) ask(ctx context.Context, p prompt, d policy.Decision) error {
 	}
 	if p.asking != nil {
 		if err := p.asking(ctx, reasons(d)); err != nil {
-			return err
+			return ended(ctx, err)
 		}
 	}
 	timer := time.NewTimer(time.Duration(terms.TTLSeconds) * time.Second)

@@ -9,12 +9,14 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
 	"time"
 
 	"opencode/agent"
+	"opencode/agent/sandbox"
 	"opencode/agent/tool"
 	"opencode/engine"
 	"opencode/policies"
@@ -69,6 +71,27 @@ func (b *bashFake) Run(ctx context.Context, call tool.BashCall, lim tool.Limits,
 	return tool.Result{Output: "ok"}, nil
 }
 
+// boxFake is a sandbox that holds what its host says and changes nothing.
+type boxFake struct {
+	host  sandbox.Host
+	check error
+	specs chan sandbox.Spec
+}
+
+func (b *boxFake) Host() sandbox.Host { return b.host }
+
+func (b *boxFake) Check(sandbox.Spec) error { return b.check }
+
+func (b *boxFake) Prepare(_ *exec.Cmd, spec sandbox.Spec) (func(), sandbox.Report, error) {
+	if b.specs != nil {
+		b.specs <- spec
+	}
+	return func() {}, sandbox.Report{
+		Held:    map[sandbox.Guarantee]string{sandbox.Exec: "a fake"},
+		Missing: map[sandbox.Guarantee]string{sandbox.Network: "not faked"},
+	}, b.check
+}
+
 // commands returns what was run.
 func (b *bashFake) commands() []string {
 	b.mu.Lock()
@@ -106,6 +129,9 @@ type options struct {
 	recover bool
 	// snapshots are none unless they are given.
 	snapshots agent.Snapshots
+	// sandbox is what holds commands; a fake if it is nil.
+	sandbox   agent.Sandbox
+	noSandbox bool
 }
 
 // logBuffer holds what was logged.
@@ -180,8 +206,11 @@ func newRig(t *testing.T, o options) *rig {
 	recorder := agent.NewRecorder(r.store, logger)
 	t.Cleanup(func() { _ = recorder.Close(context.Background()) })
 	gate := must(agent.NewGate(agent.GateConfig{Decider: decider, Recorder: recorder, IDs: r.ids, Logger: logger}))(t)
+	if o.sandbox == nil && !o.noSandbox {
+		o.sandbox = &boxFake{}
+	}
 	r.agent = must(agent.New(t.Context(), agent.Config{
-		Store: r.store, Gate: gate, Bash: r.bash, IDs: r.ids, Directories: []string{r.dir}, Version: "test", Recover: o.recover, Logger: logger,
+		Store: r.store, Gate: gate, Bash: r.bash, Sandbox: o.sandbox, IDs: r.ids, Directories: []string{r.dir}, Version: "test", Recover: o.recover, Logger: logger,
 		Snapshots: o.snapshots,
 	}))(t)
 	t.Cleanup(func() { _ = r.agent.Close(context.Background()) })

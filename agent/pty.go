@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"opencode/agent/sandbox"
 	"opencode/agent/tool"
 	"opencode/policy"
 	"opencode/store"
@@ -136,6 +137,9 @@ func (a *Agent) CreatePTY(ctx context.Context, p policy.Principal, in PTYInput) 
 		a.dropPTY(e)
 		return PTY{}, err
 	}
+	call.Wrap = a.wrapper(d, root, func(r sandbox.Report) {
+		a.cfg.Logger.LogAttrs(ctx, slog.LevelDebug, "a terminal is held", slog.String("pty", info.ID), slog.Any("sandbox", r))
+	})
 	return a.startPTY(ctx, life, e, call, time.Duration(d.Obligations.TimeoutSeconds)*time.Second)
 }
 
@@ -212,6 +216,9 @@ func (a *Agent) startPTY(ctx, life context.Context, e *ptyEntry, call tool.Termi
 		a.dropPTY(e)
 		if errors.Is(err, tool.ErrClosed) {
 			return PTY{}, ErrStopped
+		}
+		if errors.Is(err, policy.ErrDenied) {
+			return PTY{}, fmt.Errorf("pty: %w", err)
 		}
 		return PTY{}, fmt.Errorf("pty: %w: %w", ErrInvalid, err)
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"opencode/agent/sandbox"
 	"opencode/agent/tool"
 	"opencode/policy"
 	"opencode/store"
@@ -50,17 +51,14 @@ func (a *Agent) Shell(ctx context.Context, p policy.Principal, sessionID string,
 	}
 	defer end()
 	if err := a.checkMessageID(ctx, s, in.MessageID); err != nil {
-		return store.MessageParts{}, err
+		return store.MessageParts{}, ended(ctx, err)
 	}
 	if s, err = a.forget(ctx, s); err != nil {
-		return store.MessageParts{}, err
+		return store.MessageParts{}, ended(ctx, err)
 	}
 	c, err := a.openCall(ctx, s, root, in)
 	if err != nil {
-		if ended := ctx.Err(); ended != nil && errors.Is(err, ended) {
-			err = context.Cause(ctx)
-		}
-		return store.MessageParts{}, err
+		return store.MessageParts{}, ended(ctx, err)
 	}
 	result, runErr := a.runShell(ctx, p, c)
 	err = a.closeCall(ctx, c, result, runErr)
@@ -153,10 +151,12 @@ func (a *Agent) runShell(ctx context.Context, p policy.Principal, c *call) (tool
 	if err != nil {
 		return tool.Result{}, err
 	}
-	c.part.State.Metadata = map[string]any{"policy": map[string]any{"effect": d.Effect, "rules": d.Rules, "snapshot": d.Snapshot}}
+	decided := map[string]any{"effect": d.Effect, "rules": d.Rules, "snapshot": d.Snapshot}
+	c.part.State.Metadata = map[string]any{"policy": decided}
+	wrap := a.wrapper(d, c.root, func(r sandbox.Report) { decided["sandbox"] = r })
 	before := a.snapshot(ctx, c.root)
 	defer func() { a.keepChange(ctx, c, before) }()
-	r, err := a.cfg.Bash.Run(ctx, tool.BashCall{ID: c.part.CallID, Command: c.command, Directory: c.session.Directory},
+	r, err := a.cfg.Bash.Run(ctx, tool.BashCall{ID: c.part.CallID, Command: c.command, Directory: c.session.Directory, Wrap: wrap},
 		tool.Limits{
 			Timeout:   time.Duration(d.Obligations.TimeoutSeconds) * time.Second,
 			MaxOutput: d.Obligations.MaxOutputBytes,

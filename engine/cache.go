@@ -105,7 +105,7 @@ func (c *cache) info() policy.CacheInfo {
 // Every text has its length before it, so that no two inputs have one key.
 func appendKey(b []byte, in *policy.Input) ([]byte, bool) {
 	r := in.Request
-	if in.Kind != policy.KindRequest || r == nil || in.Prompt != nil || in.Session != nil {
+	if in.Kind != policy.KindRequest || r == nil || in.Prompt != nil || in.Session != nil || in.Host != nil {
 		return b, false
 	}
 	b = keyInt(b, int64(in.Version))

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"opencode/engine"
 	"opencode/policies"
 	"opencode/policy"
@@ -103,6 +105,11 @@ func TestMalformedDecisionsDeny(t *testing.T) {
 		"unknown in ask":           {both, `{"effect": "ask", ` + rules + `, "obligations": {` + limits + `, "ask": {` + asks + `, "x": 1}}}`},
 		"unknown in sandbox":       {both, `{"effect": "allow", ` + rules + `, "obligations": {` + limits + `, "sandbox": {"networks": true}}}`},
 		"network a string":         {both, `{"effect": "allow", ` + rules + `, "obligations": {` + limits + `, "sandbox": {"network": "no"}}}`},
+		"list with a reason":       {both, `{"effect": "allow", ` + rules + `, "obligations": {` + limits + `, "sandbox": {"write": {".": "yes"}}}}`},
+		"list with a number":       {both, `{"effect": "allow", ` + rules + `, "obligations": {` + limits + `, "sandbox": {"deny_exec": {"curl": 1}}}}`},
+		"unknown guarantee":        {both, `{"effect": "allow", ` + rules + `, "obligations": {` + limits + `, "sandbox": {"require": ["all"]}}}`},
+		"bound of 1.5":             {both, `{"effect": "allow", ` + rules + `, "obligations": {` + limits + `, "sandbox": {"limits": {"file_bytes": 1.5}}}}`},
+		"unknown bound":            {both, `{"effect": "allow", ` + rules + `, "obligations": {` + limits + `, "sandbox": {"limits": {"files": 1}}}}`},
 		"sandbox null":             {both, `{"effect": "allow", ` + rules + `, "obligations": {` + limits + `, "sandbox": null}}`},
 		"obligations a list":       {both, `{"effect": "allow", ` + rules + `, "obligations": []}`},
 		"audit none":               {both, `{"effect": "allow", ` + rules + `, "obligations": {` + limits + `, "audit": "none"}}`},
@@ -160,5 +167,30 @@ func TestMalformedDecisionsDeny(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestSandboxLists checks that the lists of a sandbox may be arrays, or objects
+// in which false takes one out.
+func TestSandboxLists(t *testing.T) {
+	t.Parallel()
+	e, err := only(t, `{"effect": "allow", `+rules+`, "obligations": {`+limits+`, "sandbox": {
+		"network": true, "write": {".": true, "b": true, "a": true, "x": false}, "create": ["/c"], "caches": {}, "read": ["~/r"],
+		"hide": {"~/.ssh": true}, "deny_exec": {"curl": "reason", "wget": true, "nc": false}, "require": ["exec"],
+		"limits": {"file_bytes": 1, "open_files": 2, "processes": 3, "memory_bytes": 4}}}}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := e.Decide(t.Context(), &policy.Input{Kind: policy.KindPrompt})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &policy.Sandbox{
+		Network: true, Write: []string{".", "a", "b"}, Create: []string{"/c"}, Read: []string{"~/r"}, Hide: []string{"~/.ssh"},
+		DenyExec: []string{"curl", "wget"}, Require: []string{"exec"},
+		Limits: policy.SandboxLimits{FileBytes: 1, OpenFiles: 2, Processes: 3, MemoryBytes: 4},
+	}
+	if diff := cmp.Diff(want, d.Obligations.Sandbox); diff != "" {
+		t.Errorf("sandbox (-want +got):\n%s", diff)
 	}
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 
@@ -122,16 +123,69 @@ func decodeSandbox(t *ast.Term, s *policy.Sandbox) error {
 		case "network":
 			s.Network, err = decodeBool(v)
 		case "write":
-			s.Write, err = decodeList(v, decodeString)
+			s.Write, err = decodeNames(v, false)
+		case "create":
+			s.Create, err = decodeNames(v, false)
+		case "caches":
+			s.Caches, err = decodeNames(v, false)
 		case "read":
-			s.Read, err = decodeList(v, decodeString)
+			s.Read, err = decodeNames(v, false)
+		case "hide":
+			s.Hide, err = decodeNames(v, false)
 		case "deny_exec":
-			s.DenyExec, err = decodeList(v, decodeString)
+			s.DenyExec, err = decodeNames(v, true)
+		case "require":
+			s.Require, err = decodeNames(v, false)
+		case "limits":
+			err = decodeSandboxLimits(v, &s.Limits)
 		default:
 			err = errUnknownMember
 		}
 		return err
 	})
+}
+
+func decodeSandboxLimits(t *ast.Term, l *policy.SandboxLimits) error {
+	return eachMember(t, func(key string, v *ast.Term) error {
+		var err error
+		switch key {
+		case "file_bytes":
+			l.FileBytes, err = decodeInt(v)
+		case "open_files":
+			l.OpenFiles, err = decodeInt(v)
+		case "processes":
+			l.Processes, err = decodeInt(v)
+		case "memory_bytes":
+			l.MemoryBytes, err = decodeInt(v)
+		default:
+			err = errUnknownMember
+		}
+		return err
+	})
+}
+
+// decodeNames reads names that stand in an array, or are the keys of an object
+// as the lists of the configuration are: there, false takes one out. It saves a
+// policy from making an array of such a list for each decision. With texts, a
+// value may also be a string, such as a reason.
+func decodeNames(t *ast.Term, texts bool) ([]string, error) {
+	if _, ok := t.Value.(ast.Object); !ok {
+		return decodeList(t, decodeString)
+	}
+	var names []string
+	err := eachMember(t, func(key string, v *ast.Term) error {
+		if _, ok := v.Value.(ast.String); ok && texts {
+			names = append(names, key)
+			return nil
+		}
+		on, err := decodeBool(v)
+		if on {
+			names = append(names, key)
+		}
+		return err
+	})
+	slices.Sort(names)
+	return names, err
 }
 
 // eachMember calls f for each member of an object and puts the member's name

@@ -11,6 +11,17 @@ import (
 	"opencode/policy"
 )
 
+// nameList is a list of names as JSON has it: an array, or the keys of an
+// object with values of a type.
+type nameList[T any] struct{}
+
+func (nameList[T]) UnmarshalJSON(b []byte) error {
+	if err := json.Unmarshal(b, new([]string)); err == nil {
+		return nil
+	}
+	return json.Unmarshal(b, new(map[string]T))
+}
+
 // FuzzDecodeDecision: whatever a policy answers, what an ordinary strict JSON
 // decoder refuses is refused, and a permission always has limits.
 func FuzzDecodeDecision(f *testing.F) {
@@ -19,6 +30,7 @@ func FuzzDecodeDecision(f *testing.F) {
 		`{"effect":"allow","rules":[{"id":"a.b","effect":"allow","message":"m"}],"needs":[],"obligations":{"timeout_seconds":1,"max_output_bytes":1,"audit":"full"}}`,
 		`{"effect":"ask","rules":[{"id":"a.b","effect":"ask","message":"m","always":["x"]}],"obligations":{"timeout_seconds":1,"max_output_bytes":1,"ask":{"ttl_seconds":1,"on_timeout":"deny","always":["x"],"lease_seconds":1,"approvers":["execute"]}}}`,
 		`{"effect":"deny","rules":[{"id":"a.b","effect":"deny","message":"m"}],"obligations":{"sandbox":{"network":true,"write":["."],"read":[],"deny_exec":[]}}}`,
+		`{"effect":"deny","obligations":{"sandbox":{"network":true,"write":{".":true,"x":false},"caches":["~/c"],"hide":{"~/.ssh":true},"deny_exec":{"curl":"reason","nc":false},"require":["exec"],"limits":{"file_bytes":1}}}}`,
 		`{"effect":"allow","rules":[{"id":"a.b","effect":"allow","message":"m"}],"obligations":{"timeout_seconds":1e2,"max_output_bytes":1.0}}`,
 		`{"effect":1,"effect":"allow"}`, `{"effect":"allow","Effect":"deny"}`,
 	} {
@@ -46,10 +58,20 @@ func FuzzDecodeDecision(f *testing.F) {
 				Approvers    []string `json:"approvers"`
 			} `json:"ask"`
 			Sandbox *struct {
-				Network  bool     `json:"network"`
-				Write    []string `json:"write"`
-				Read     []string `json:"read"`
-				DenyExec []string `json:"deny_exec"`
+				Network  bool           `json:"network"`
+				Write    nameList[bool] `json:"write"`
+				Create   nameList[bool] `json:"create"`
+				Caches   nameList[bool] `json:"caches"`
+				Read     nameList[bool] `json:"read"`
+				Hide     nameList[bool] `json:"hide"`
+				DenyExec nameList[any]  `json:"deny_exec"`
+				Require  nameList[bool] `json:"require"`
+				Limits   struct {
+					FileBytes   int `json:"file_bytes"`
+					OpenFiles   int `json:"open_files"`
+					Processes   int `json:"processes"`
+					MemoryBytes int `json:"memory_bytes"`
+				} `json:"limits"`
 			} `json:"sandbox"`
 		} `json:"obligations"`
 	}

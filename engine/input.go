@@ -15,7 +15,7 @@ import (
 // the same as the JSON of the document, which a test holds it to, without the
 // way through text.
 func inputValue(in *policy.Input) (ast.Value, error) {
-	o := newObject(7)
+	o := newObject(8)
 	o.num("version", int64(in.Version))
 	o.str("kind", string(in.Kind))
 	o.add("time", object3("unix", ast.NewTerm(number(in.Time.Unix)), "weekday", ast.StringTerm(in.Time.Weekday), "hour", ast.NewTerm(number(int64(in.Time.Hour)))))
@@ -32,6 +32,9 @@ func inputValue(in *policy.Input) (ast.Value, error) {
 	}
 	if in.Session != nil {
 		o.add("session", sessionTerm(in.Session))
+	}
+	if in.Host != nil {
+		o.add("host", hostTerm(in.Host))
 	}
 	return o.term().Value, nil
 }
@@ -188,6 +191,18 @@ func sessionTerm(s *policy.Session) *ast.Term {
 		o.str("action", r.Action)
 		return o.term()
 	}))
+	return o.term()
+}
+
+func hostTerm(h *policy.Host) *ast.Term {
+	o := newObject(2)
+	o.str("os", h.OS)
+	sandbox := newObject(4)
+	sandbox.strs("holds", h.Sandbox.Holds)
+	sandbox.num("landlock", int64(h.Sandbox.Landlock))
+	sandbox.flag("seccomp", h.Sandbox.Seccomp)
+	sandbox.flag("namespaces", h.Sandbox.Namespaces)
+	o.add("sandbox", sandbox.term())
 	return o.term()
 }
 

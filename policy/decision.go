@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 )
 
 // Effect is the outcome of a decision. Its zero value denies.
@@ -104,12 +106,44 @@ type Obligations struct {
 	Ask *AskTerms `json:"ask,omitempty"`
 }
 
-// Sandbox says what a child process may reach. Its zero value reaches nothing.
+// Sandbox says what a child process may reach. Its zero value reaches nothing
+// but what the system needs to start a program.
+//
+// A path is absolute, or begins with "~/" or with the name of a variable of the
+// command ("$GOCACHE/"), or is relative to the project.
 type Sandbox struct {
-	Network  bool     `json:"network"`
-	Write    []string `json:"write"`
-	Read     []string `json:"read,omitempty"`
+	// Network permits the network.
+	Network bool `json:"network"`
+	// Write are paths that may be changed, if they are there.
+	Write []string `json:"write"`
+	// Create are files that may be changed, and are made if missing.
+	Create []string `json:"create,omitempty"`
+	// Caches are directories that may be changed, and are made if missing.
+	Caches []string `json:"caches,omitempty"`
+	// Read are paths that may be read and run, beside those of the system.
+	Read []string `json:"read,omitempty"`
+	// Hide are paths that may not be read although something around them may.
+	Hide []string `json:"hide,omitempty"`
+	// DenyExec are names of programs that can be neither run nor read.
 	DenyExec []string `json:"deny_exec,omitempty"`
+	// Require are guarantees (see [SandboxGuarantees]) without which nothing
+	// may run. What is not required is held as far as the host can.
+	Require []string `json:"require,omitempty"`
+	// Limits bound the resources of each process.
+	Limits SandboxLimits `json:"limits,omitzero"`
+}
+
+// SandboxLimits bound the resources of a process; a zero is no bound.
+type SandboxLimits struct {
+	FileBytes   int `json:"file_bytes,omitempty"`
+	OpenFiles   int `json:"open_files,omitempty"`
+	Processes   int `json:"processes,omitempty"`
+	MemoryBytes int `json:"memory_bytes,omitempty"`
+}
+
+// SandboxGuarantees returns the names of what a sandbox can guarantee.
+func SandboxGuarantees() []string {
+	return []string{"write", "read", "exec", "network", "sockets", "signals", "memory", "calls"}
 }
 
 // AskTerms are the terms on which a person is asked.
@@ -176,10 +210,43 @@ func (d *Decision) Validate(kind Kind) error {
 	case o.Ask != nil:
 		errs = append(errs, errors.New("obligations.ask: must not be there when the effect is "+d.Effect.String()))
 	}
+	if o.Sandbox != nil {
+		errs = append(errs, o.Sandbox.validate())
+	}
 	switch o.Audit {
 	case "", "full", "brief":
 	default:
 		errs = append(errs, fmt.Errorf("obligations.audit: %q, want full or brief", o.Audit))
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Sandbox) validate() error {
+	var errs []error
+	for _, list := range []struct {
+		name  string
+		paths []string
+	}{{"write", s.Write}, {"create", s.Create}, {"caches", s.Caches}, {"read", s.Read}, {"hide", s.Hide}} {
+		for _, path := range list.paths {
+			if path == "" || strings.ContainsRune(path, 0) {
+				errs = append(errs, fmt.Errorf("obligations.sandbox.%s: %q is no path", list.name, path))
+			}
+		}
+	}
+	for _, name := range s.DenyExec {
+		if name == "" || strings.ContainsAny(name, "/\x00") {
+			errs = append(errs, fmt.Errorf("obligations.sandbox.deny_exec: %q is no name of a program", name))
+		}
+	}
+	for _, name := range s.Require {
+		if !slices.Contains(SandboxGuarantees(), name) {
+			errs = append(errs, fmt.Errorf("obligations.sandbox.require: %q, want %s", name, strings.Join(SandboxGuarantees(), ", ")))
+		}
+	}
+	for _, limit := range []int{s.Limits.FileBytes, s.Limits.OpenFiles, s.Limits.Processes, s.Limits.MemoryBytes} {
+		if limit < 0 {
+			errs = append(errs, fmt.Errorf("obligations.sandbox.limits: %d, want none or more", limit))
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -198,3 +198,33 @@ func TestHas(t *testing.T) {
 		t.Error("nobody may read")
 	}
 }
+
+// TestSandboxIsValidated checks that a sandbox of the wrong shape is never
+// carried out.
+func TestSandboxIsValidated(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		sandbox policy.Sandbox
+		problem string
+	}{
+		"nothing":         {policy.Sandbox{}, ""},
+		"everything":      {policy.Sandbox{Network: true, Write: []string{"."}, Create: []string{"/x"}, Caches: []string{"$X"}, Read: []string{"~/x"}, Hide: []string{"~"}, DenyExec: []string{"google chrome"}, Require: policy.SandboxGuarantees(), Limits: policy.SandboxLimits{FileBytes: 1}}, ""},
+		"an empty path":   {policy.Sandbox{Write: []string{""}}, "sandbox.write"},
+		"a NUL":           {policy.Sandbox{Hide: []string{"a\x00"}}, "sandbox.hide"},
+		"no file to make": {policy.Sandbox{Create: []string{""}}, "sandbox.create"},
+		"no cache":        {policy.Sandbox{Caches: []string{""}}, "sandbox.caches"},
+		"nothing to read": {policy.Sandbox{Read: []string{""}}, "sandbox.read"},
+		"a path to ban":   {policy.Sandbox{DenyExec: []string{"/usr/bin/curl"}}, "sandbox.deny_exec"},
+		"no name to ban":  {policy.Sandbox{DenyExec: []string{""}}, "sandbox.deny_exec"},
+		"not known":       {policy.Sandbox{Require: []string{"everything"}}, "sandbox.require"},
+		"a bound below 0": {policy.Sandbox{Limits: policy.SandboxLimits{Processes: -1}}, "sandbox.limits"},
+	} {
+		for _, d := range []policy.Decision{allowed(), asked(), denied()} {
+			d.Obligations.Sandbox = &row.sandbox
+			err := d.Validate(policy.KindPrompt)
+			if (err == nil) != (row.problem == "") || err != nil && !strings.Contains(err.Error(), row.problem) {
+				t.Errorf("%s: Validate = %v, want a problem with %q", name, err, row.problem)
+			}
+		}
+	}
+}

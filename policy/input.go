@@ -29,6 +29,26 @@ type Input struct {
 	Request   *Request  `json:"request,omitempty"`
 	Prompt    *Prompt   `json:"prompt,omitempty"`
 	Session   *Session  `json:"session,omitempty"`
+	// Host is what the machine gives, on a prompt.
+	Host *Host `json:"host,omitempty"`
+}
+
+// Host is the machine that a prompt would be carried out on.
+type Host struct {
+	// OS is the name of the system, such as linux.
+	OS      string      `json:"os"`
+	Sandbox HostSandbox `json:"sandbox"`
+}
+
+// HostSandbox says what the kernel of a host can hold a command to.
+type HostSandbox struct {
+	// Holds are the guarantees that a command can have (see
+	// [SandboxGuarantees]); one without network, as to "network".
+	Holds []string `json:"holds"`
+	// Landlock is the version of Landlock, 0 if there is none.
+	Landlock   int  `json:"landlock"`
+	Seccomp    bool `json:"seccomp"`
+	Namespaces bool `json:"namespaces"`
 }
 
 // Time is when it happens. It is coarse on purpose: a value that ticks would

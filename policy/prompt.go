@@ -25,6 +25,8 @@ type Call struct {
 	// account.
 	Home    string
 	Session *Session
+	// Host is the machine that it would run on, nil if that is not known.
+	Host *Host
 }
 
 // toolPaths says which arguments of a tool name files, and what it does to
@@ -115,7 +117,7 @@ func FromCall(now time.Time, p Principal, c Call) *Input {
 	}
 	return &Input{
 		Version: Version, Kind: KindPrompt, Time: At(now), Principal: p.normal(),
-		Prompt: prompt, Session: c.Session.normal(),
+		Prompt: prompt, Session: c.Session.normal(), Host: c.Host.normal(),
 	}
 }
 
@@ -167,6 +169,15 @@ func (c *Call) home() string {
 		return "\x00"
 	}
 	return dir
+}
+
+func (h *Host) normal() *Host {
+	if h == nil || h.Sandbox.Holds != nil {
+		return h
+	}
+	out := *h
+	out.Sandbox.Holds = []string{}
+	return &out
 }
 
 func (s *Session) normal() *Session {

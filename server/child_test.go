@@ -75,7 +75,9 @@ func TestAgentCannotApproveItself(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := serve(t, options{change: func(s *server.Config) { s.Peer = c.peer }})
+			// The sandbox would keep them from the socket before it comes to that.
+			unheld := map[string]string{"data.json": `{"opencode": {"config": {"sandbox": {"mode": "off"}}}}`}
+			r := serve(t, options{team: unheld, change: func(s *server.Config) { s.Peer = c.peer }})
 			id := r.session()
 			// A program outside the project would be asked about.
 			if err := os.Link(self, filepath.Join(r.dir, "child")); err != nil {

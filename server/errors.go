@@ -117,7 +117,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(err, agent.ErrNoProvider):
 		body.Data.ProviderID = "none"
 	case errors.Is(err, agent.ErrSandbox):
-		body.Data.Message = agent.ErrSandbox.Error()
+		body.Data.Message = err.Error()
 	case status == http.StatusForbidden && errors.Is(err, policy.ErrDenied):
 		// The policy gave no decision; why is for the log.
 		body.Data.Message = "denied: the policy could not decide; the server's log says more"

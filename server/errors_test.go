@@ -236,7 +236,7 @@ func TestUndecidedIsDenied(t *testing.T) {
 	r := newRig(t, options{})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel() // no decision is made for whoever is gone
-	got := r.local(r.request(ctx, http.MethodGet, "/global/health", "", ""))
+	got := r.local(r.request(ctx, http.MethodGet, "/global/health?never=asked", "", ""))
 	e := got.failure(t)
 	if got.status != http.StatusForbidden || !strings.Contains(e.Data.Message, "could not decide") || strings.Contains(got.body, "context") {
 		t.Errorf("%d %s, want 403 and nothing of the reason", got.status, got.body)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"opencode/agent"
+	"opencode/agent/sandbox"
 	"opencode/agent/tool"
 	"opencode/engine"
 	"opencode/policies"
@@ -31,6 +32,9 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 var procs *tool.Processes
 
 func TestMain(m *testing.M) {
+	if sandbox.IsChild(os.Args) {
+		os.Exit(sandbox.Child())
+	}
 	if socket := os.Getenv(childSocket); socket != "" {
 		os.Exit(child(socket))
 	}
@@ -153,9 +157,11 @@ func newRig(t *testing.T, o options) *rig {
 		tokens = r.tokens
 	}
 	terminals := must(tool.NewTerminals(tool.TerminalsConfig{Procs: procs, Grace: 50 * time.Millisecond, Logger: logger}))(t)
+	box := must(sandbox.New(sandbox.Config{Hide: []string{filepath.Join(home, "server.db"), filepath.Join(home, "auth-tokens.json")}}))(t)
+	t.Cleanup(func() { _ = box.Close() })
 	ac := agent.Config{
 		Terminals: terminals, Valid: server.Valid(tokens, o.now),
-		Store: r.db, Gate: gate, Bash: bash, IDs: ids, Directories: []string{r.dir}, Version: "test", Logger: logger, Now: o.now,
+		Store: r.db, Gate: gate, Bash: bash, Sandbox: box, IDs: ids, Directories: []string{r.dir}, Version: "test", Logger: logger, Now: o.now,
 	}
 	if o.agent != nil {
 		o.agent(&ac)

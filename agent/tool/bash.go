@@ -66,6 +66,8 @@ type BashCall struct {
 	Command string
 	// Directory is where it starts, an absolute path. Required.
 	Directory string
+	// Wrap, if not nil, changes the command before it starts.
+	Wrap Wrapper
 }
 
 // NewBash returns a Bash.
@@ -139,6 +141,14 @@ func (b *Bash) Run(ctx context.Context, call BashCall, lim Limits, progress func
 	cmd.Dir = call.Directory
 	cmd.Env = commandEnv(b.env(), call.Directory)
 	cmd.Stdout, cmd.Stderr = w, w
+	if call.Wrap != nil {
+		release, err := call.Wrap(cmd)
+		if err != nil {
+			_ = w.Close() // nothing was written
+			return Result{}, fmt.Errorf("bash: %w", err)
+		}
+		defer release()
+	}
 	began := time.Now()
 	timer := time.NewTimer(lim.Timeout)
 	defer timer.Stop()

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -404,5 +406,40 @@ func TestRunCleansTheEnvironment(t *testing.T) {
 		if !strings.Contains("\n"+res.Output, "\n"+want+"\n") {
 			t.Errorf("env lacks %s:\n%s", want, res.Output)
 		}
+	}
+}
+
+// TestWrapper checks that a command is changed before it starts, that its
+// wrapper is told of its end, and that nothing runs when the wrapper fails.
+func TestWrapper(t *testing.T) {
+	t.Parallel()
+	b := newBash(t, nil)
+	c := call(t, "echo $WRAPPED; sleep 100 & echo $! >pid")
+	var running []string
+	c.Wrap = func(cmd *exec.Cmd) (func(), error) {
+		cmd.Env = append(cmd.Env, "WRAPPED=yes")
+		return func() {
+			pid, err := os.ReadFile(filepath.Join(c.Directory, "pid"))
+			if err == nil {
+				_, err = os.Stat("/proc/" + strings.TrimSpace(string(pid)))
+			}
+			running = append(running, strconv.FormatBool(errors.Is(err, os.ErrNotExist)))
+		}, nil
+	}
+	res, err := b.Run(t.Context(), c, limits, nil)
+	if err != nil || res.Output != "yes\n" {
+		t.Errorf("Run = %+v, %v", res, err)
+	}
+	if diff := cmp.Diff([]string{"true"}, running); diff != "" {
+		t.Errorf("everything is dead when the wrapper is told (-want +got):\n%s", diff)
+	}
+	failed := errors.New("no")
+	c.Command = "touch ran"
+	c.Wrap = func(*exec.Cmd) (func(), error) { return nil, failed }
+	if _, err := b.Run(t.Context(), c, limits, nil); !errors.Is(err, failed) {
+		t.Errorf("Run = %v, want %v", err, failed)
+	}
+	if _, err := os.Stat(filepath.Join(c.Directory, "ran")); err == nil {
+		t.Error("it ran although its wrapper failed")
 	}
 }

@@ -72,6 +72,8 @@ type TerminalCall struct {
 	Directory string
 	// Env are variables that a client adds; [Terminals.Check] says which it may.
 	Env map[string]string
+	// Wrap, if not nil, changes the command before it starts.
+	Wrap Wrapper
 }
 
 // NewTerminals returns a Terminals.
@@ -178,6 +180,7 @@ func terminalEnv(env []string, call TerminalCall) []string {
 type Terminal struct {
 	set     *Terminals
 	process *Process
+	release func() // gives back what the command was held with
 	master  *os.File
 	screen  *screen
 	typing  chan struct{} // holds a value while somebody types
@@ -199,29 +202,54 @@ func (t *Terminals) Start(call TerminalCall) (*Terminal, error) {
 	} else if !info.IsDir() {
 		return nil, fmt.Errorf("terminal: directory %q: %w", call.Directory, syscall.ENOTDIR)
 	}
+	program, err := programOf(call)
+	if err != nil {
+		return nil, fmt.Errorf("terminal: %w", err)
+	}
 	master, slave, err := openTerminal()
 	if err != nil {
 		return nil, fmt.Errorf("terminal: %w", err)
 	}
 	// The context does not end the command, since that would end its first
 	// process alone; Close ends all of it.
-	cmd := exec.CommandContext(context.Background(), call.Command, call.Args...) //nolint:gosec // G204: running what it is given is what this tool is for
+	cmd := exec.CommandContext(context.Background(), program, call.Args...) //nolint:gosec // G204: running what it is given is what this tool is for
+	cmd.Args[0] = call.Command
 	cmd.Dir = call.Directory
 	cmd.Env = terminalEnv(t.env(), call)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setctty: true}
+	release := func() {}
+	if call.Wrap != nil {
+		if release, err = call.Wrap(cmd); err != nil {
+			return nil, errors.Join(fmt.Errorf("terminal: %w", err), slave.Close(), master.Close())
+		}
+	}
 	p, err := t.procs.Start(cmd, call.ID)
 	_ = slave.Close() // the command has its own
 	if err != nil {
+		release()
 		_ = master.Close() // nothing was written
 		return nil, fmt.Errorf("terminal: %w", err)
 	}
 	term := &Terminal{
-		set: t, process: p, master: master, screen: newScreen(),
+		set: t, process: p, release: release, master: master, screen: newScreen(),
 		typing: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	go term.run() // ends with the command; Done tells
 	return term, nil
+}
+
+// programOf returns the file of the program: one that is named with a slash is
+// found from where the terminal starts.
+func programOf(call TerminalCall) (string, error) {
+	if !strings.Contains(call.Command, "/") {
+		return exec.LookPath(call.Command)
+	}
+	path := call.Command
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(call.Directory, path)
+	}
+	return exec.LookPath(path)
 }
 
 // openTerminal opens a pseudo-terminal. Reads from the master and writes to it
@@ -275,6 +303,7 @@ func (t *Terminal) run() {
 		}
 	}()
 	state, err := t.process.Wait()
+	t.release()
 	// Whoever did not die may hold the terminal open.
 	_ = t.master.SetReadDeadline(time.Now().Add(drainTime)) // the file takes deadlines
 	<-drained

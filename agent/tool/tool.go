@@ -13,7 +13,16 @@
 // Everything here is safe for concurrent use unless it says otherwise.
 package tool
 
-import "time"
+import (
+	"os/exec"
+	"time"
+)
+
+// Wrapper changes a command before it starts, such as into one that the kernel
+// holds to what was decided. What it returns must be called when the command
+// and all that it started are dead, or when it did not start. A command is not
+// started if its wrapper fails.
+type Wrapper func(cmd *exec.Cmd) (release func(), err error)
 
 // Limits bound one run of a tool. The zero value refuses to run.
 type Limits struct {

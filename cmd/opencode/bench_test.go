@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -10,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"opencode/agent/sandbox"
 )
 
 // BenchmarkServeStart measures the time from exec to listening, and the memory
@@ -67,4 +70,54 @@ func startOnce(bin, home string) (int, error) {
 		}
 	}
 	return 0, fmt.Errorf("no VmRSS in /proc/%d/status", cmd.Process.Pid)
+}
+
+// BenchmarkSandboxStart measures what the sandbox adds to a command: the program
+// as it is built for users, under what the default policy obliges to.
+func BenchmarkSandboxStart(b *testing.B) {
+	bin := filepath.Join(b.TempDir(), "opencode")
+	build := exec.CommandContext(b.Context(), "go", "build", "-trimpath", "-o", bin, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		b.Fatalf("go build: %v\n%s", err, out)
+	}
+	check := exec.CommandContext(b.Context(), bin, "policy", "check", "--json", "bash", "true")
+	text, err := check.Output()
+	if err != nil {
+		b.Fatal(err)
+	}
+	var decision struct {
+		Obligations struct {
+			Sandbox sandbox.Spec `json:"sandbox"`
+		} `json:"obligations"`
+	}
+	if err := json.Unmarshal(text, &decision); err != nil {
+		b.Fatal(err)
+	}
+	spec := decision.Obligations.Sandbox
+	spec.Root = b.TempDir()
+	box, err := sandbox.New(sandbox.Config{Program: bin})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = box.Close() }() // a temporary directory
+	for _, name := range []string{"without", "sandbox", "sandbox without network"} {
+		b.Run(name, func(b *testing.B) {
+			spec.Network = name == "sandbox"
+			for b.Loop() {
+				cmd := exec.CommandContext(b.Context(), "/bin/true")
+				cmd.Dir, cmd.Env = spec.Root, []string{"HOME=" + os.Getenv("HOME"), "PATH=" + os.Getenv("PATH")}
+				release := func() {}
+				if name != "without" {
+					if release, _, err = box.Prepare(cmd, spec); err != nil {
+						b.Fatal(err)
+					}
+				}
+				if out, err := cmd.CombinedOutput(); err != nil {
+					b.Fatalf("%v\n%s", err, out)
+				}
+				release()
+			}
+		})
+	}
 }

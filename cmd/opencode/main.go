@@ -16,10 +16,16 @@ import (
 	"strings"
 	"syscall"
 
+	"opencode/agent/sandbox"
 	"opencode/policy"
 )
 
 func main() {
+	// A command of an agent is started through this program, which gives up what
+	// the command must not have. Nothing else may happen before.
+	if sandbox.IsChild(os.Args) {
+		os.Exit(sandbox.Child())
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()

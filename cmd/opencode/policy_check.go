@@ -17,6 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"opencode/agent"
 	"opencode/engine"
 	"opencode/policy"
 	"opencode/server"
@@ -100,6 +101,10 @@ same order:
 				return err
 			}
 			c := &checker{engine: e, directory: dirs[0], route: server.Matcher(), now: time.Now}
+			// Without a home there is no server either, whose commands it could hold.
+			if box, err := newSandbox(); err == nil {
+				c.host = agent.HostFacts(box.Host())
+			}
 			if batch {
 				return c.batch(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout())
 			}
@@ -151,6 +156,7 @@ type checker struct {
 	directory string
 	route     func(method, path string) (string, bool)
 	now       func() time.Time
+	host      *policy.Host
 }
 
 // maxCheckLine bounds a line of a batch.
@@ -246,6 +252,7 @@ func (c *checker) prompt(principal policy.Principal, line checkLine) *policy.Inp
 	return policy.FromCall(c.now(), principal, policy.Call{
 		Tool: line.Tool, Args: line.Args, Root: dir, Directory: dir,
 		Session: &policy.Session{ID: "ses_check", Agent: "build", Directory: dir, Interactive: true},
+		Host:    c.host,
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/pflag"
 
@@ -27,6 +28,14 @@ func (f *policyFlags) add(flags *pflag.FlagSet) {
 
 func (f *policyFlags) config() engine.Config {
 	return engine.Config{Default: policies.FS, Dirs: f.dirs, Only: f.only}
+}
+
+// paths returns where the policy is read from.
+func (f *policyFlags) paths() []string {
+	if f.only != "" {
+		return append(slices.Clone(f.dirs), f.only)
+	}
+	return f.dirs
 }
 
 func (f *policyFlags) check() error {

@@ -21,6 +21,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	_ "modernc.org/sqlite" // the driver that the database is written with
+
+	"opencode/agent/sandbox"
 )
 
 // patience bounds every wait. Nothing waits this long unless it has failed.
@@ -48,7 +50,25 @@ func TestScripts(t *testing.T) {
 			env.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
 			env.Setenv("REPO", repo)
 			env.Values[serverKey{}] = new(serverProcess)
-			return os.Mkdir(home, 0o700)
+			if err := os.Mkdir(home, 0o700); !errors.Is(err, os.ErrExist) {
+				return err
+			}
+			return nil
+		},
+		// held: this host holds commands to what a sandbox needs.
+		Condition: func(name string) (bool, error) {
+			if name != "held" {
+				return false, fmt.Errorf("condition %q: not known", name)
+			}
+			box, err := sandbox.New(sandbox.Config{Program: filepath.Join(bin, "opencode")})
+			if err != nil {
+				return false, err
+			}
+			err = box.Check(sandbox.Spec{Require: []sandbox.Guarantee{sandbox.Write, sandbox.Read, sandbox.Exec}})
+			if err != nil && os.Getenv("OPENCODE_TEST_E2E") == "1" {
+				return false, err
+			}
+			return err == nil, nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"serve":  cmdServe,

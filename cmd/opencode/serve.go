@@ -167,6 +167,12 @@ func assemble(ctx context.Context, a assembly) (*server.Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	box, err := newSandbox(a.options.policy.paths()...)
+	if err != nil {
+		return nil, err
+	}
+	a.closers.add("sandbox", func(context.Context) error { return box.Close() })
+	a.logger.LogAttrs(ctx, slog.LevelInfo, "sandbox", slog.Any("holds", box.Host().Holds()))
 	processes, err := tool.NewProcesses(a.logger)
 	if err != nil {
 		return nil, err
@@ -189,7 +195,7 @@ func assemble(ctx context.Context, a assembly) (*server.Server, error) {
 		return nil, err
 	}
 	ag, err := agent.New(ctx, agent.Config{
-		Store: a.db, Gate: gate, Bash: bash, IDs: ids, Snapshots: snapshots, Directories: a.dirs,
+		Store: a.db, Gate: gate, Bash: bash, Sandbox: box, IDs: ids, Snapshots: snapshots, Directories: a.dirs,
 		Terminals: terminals, Valid: server.Valid(a.tokens, time.Now),
 		Version: version, Recover: a.recover, Logger: a.logger,
 	})

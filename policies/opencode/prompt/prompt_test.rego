@@ -12,7 +12,7 @@ test_empty_input_is_denied if {
 }
 
 test_allowed_command_has_limits if {
-	decision := prompt.decision with input as testing.bash([["ls"]])
+	decision := prompt.decision with input as testing.bash([["ls"]]) with data.opencode.config.sandbox.mode as "off"
 	decision == {
 		"effect": "allow",
 		"rules": [{

@@ -105,6 +105,22 @@ approvers contains permission if {
 }
 
 # METADATA
+# title: Without network
+# description: Holds if any team wants commands to have no network.
+without_network if {
+	some name
+	data.team[name].obligations.sandbox.network == false
+}
+
+# METADATA
+# title: Required guarantees
+# description: What teams want the kernel to hold, so that without it nothing runs.
+required contains guarantee if {
+	some name
+	some guarantee in data.team[name].obligations.sandbox.require
+}
+
+# METADATA
 # title: Audit
 # description: Is full if any team wants it so, else brief.
 default audit := "brief"
@@ -143,6 +159,22 @@ _is_obligation("ask", value) if {
 	is_object(value)
 	every key, term in value {
 		_is_ask_term(key, term)
+	}
+}
+
+_is_obligation("sandbox", value) if {
+	is_object(value)
+	every key, term in value {
+		_is_sandbox_term(key, term)
+	}
+}
+
+_is_sandbox_term("network", false)
+
+_is_sandbox_term("require", term) if {
+	is_array(term)
+	every guarantee in term {
+		guarantee in {"write", "read", "exec", "network", "sockets", "signals", "memory", "calls"}
 	}
 }
 

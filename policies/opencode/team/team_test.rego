@@ -9,6 +9,8 @@ test_nothing_without_teams if {
 	team.ask == set() with data.team as {}
 	team.allow == set() with data.team as {}
 	team.audit == "brief" with data.team as {}
+	not team.without_network with data.team as {}
+	team.required == set() with data.team as {}
 }
 
 test_rules_are_gathered_from_all_teams if {
@@ -57,7 +59,10 @@ test_obligations_are_gathered if {
 			"audit": "full",
 			"ask": {"ttl_seconds": 10, "lease_seconds": 20, "approvers": ["write"]},
 		}},
-		"b": {"obligations": {"timeout_seconds": 30}},
+		"b": {"obligations": {
+			"timeout_seconds": 30,
+			"sandbox": {"network": false, "require": ["exec"]},
+		}},
 	}
 	team.timeouts == {60, 30} with data.team as teams
 	team.output_limits == {100} with data.team as teams
@@ -65,6 +70,8 @@ test_obligations_are_gathered if {
 	team.lease_lives == {20} with data.team as teams
 	team.approvers == {"write"} with data.team as teams
 	team.audit == "full" with data.team as teams
+	team.without_network with data.team as teams
+	team.required == {"exec"} with data.team as teams
 	team.deny == set() with data.team as teams
 }
 
@@ -83,7 +90,11 @@ test_malformed_obligation_denies[obligations] if {
 		{"ask": {"approvers": [1]}},
 		{"ask": {"on_timeout": "allow"}},
 		{"time_out": 1},
-		{"sandbox": {"network": false}},
+		{"sandbox": 1},
+		{"sandbox": {"network": true}},
+		{"sandbox": {"write": ["/"]}},
+		{"sandbox": {"require": "exec"}},
+		{"sandbox": {"require": ["everything"]}},
 	]
 	denials := team.deny with data.team as {"a": {"obligations": obligations}}
 	{denial.id | some denial in denials} == {"team.malformed_obligation"}
