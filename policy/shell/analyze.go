@@ -30,7 +30,14 @@ var (
 )
 
 // Analyze returns the facts about a command text, read as bash reads it.
-func Analyze(src string) Command {
+func Analyze(src string) (command Command) {
+	defer func() {
+		// A fault in here must not be one of the server, nor pass for harmless.
+		if recover() != nil {
+			problem := "cannot be analysed"
+			command = Command{Calls: []Call{}, Redirects: []Redirect{}, Files: []File{}, Assigns: []string{}, Problem: &problem}
+		}
+	}()
 	a := &analysis{command: Command{Calls: make([]Call, 0, 4), Redirects: []Redirect{}, Files: []File{}, Assigns: []string{}, Parsed: true}}
 	switch {
 	case len(src) > maxSource:

@@ -52,7 +52,8 @@ func (a *analysis) call(args []arg, s scope) {
 		return
 	}
 	at := 0
-	if sub := subcommanders[c.Name]; sub != nil {
+	name := versionless(strings.ToLower(c.Name))
+	if sub := subcommanders[name]; sub != nil {
 		var unsure bool
 		c.Subcommand, at, unsure = sub.subcommand(args)
 		if unsure {
@@ -65,7 +66,7 @@ func (a *analysis) call(args []arg, s scope) {
 	if c.Name == "" && args[0].glob && !strings.Contains(args[0].text, unknown) {
 		c.Plain = plain(args[0].text[strings.LastIndexByte(args[0].text, '/')+1:])
 	}
-	p := &performed{call: &c, args: args, at: at}
+	p := &performed{call: &c, args: args, name: name, at: at}
 	if c.Name != "" {
 		p.effects()
 		a.interpreter(p, s)
@@ -85,7 +86,7 @@ func (a *analysis) call(args []arg, s scope) {
 		return
 	}
 	a.effects(c.Name, args, s)
-	a.launch(c.Name, args, s)
+	a.launch(c.Name, name, args, s)
 }
 
 // candidates records a call for each program that an unknown name can be, and
@@ -155,12 +156,12 @@ func program(g arg) (name, path string, known bool) {
 }
 
 // launch follows a program to those that it runs.
-func (a *analysis) launch(name string, args []arg, s scope) {
+func (a *analysis) launch(name, known string, args []arg, s scope) {
 	a.alias(name, args, s)
-	if name == "git" {
+	if known == "git" {
 		a.git(args, s)
 	}
-	l := launchers[versionless(strings.ToLower(name))]
+	l := launchers[known]
 	if l == nil {
 		return
 	}
@@ -199,7 +200,7 @@ func (a *analysis) launch(name string, args []arg, s scope) {
 	case formWords:
 		a.words(l, in, s)
 	case formText:
-		if name == "eval" {
+		if known == "eval" {
 			a.evaluate(join(in.rest), s)
 			return
 		}

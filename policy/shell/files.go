@@ -23,6 +23,8 @@ const (
 type performed struct {
 	call *Call
 	args []arg
+	// name is the name in lower case and without a version.
+	name string
 	// at is the place of the subcommand, 0 if the program has none.
 	at int
 	// module is the argument vector of a module that is run as a program.
@@ -32,9 +34,9 @@ type performed struct {
 // key names the call in the tables that know subcommands.
 func (p *performed) key() string {
 	if p.call.Subcommand == "" {
-		return p.call.Name
+		return p.name
 	}
-	return p.call.Name + " " + p.call.Subcommand
+	return p.name + " " + p.call.Subcommand
 }
 
 // rest returns the arguments behind the name, or behind the subcommand.
@@ -98,7 +100,7 @@ func (a *analysis) files(p *performed, s scope) {
 	if program := p.args[0]; p.call.Path != "" && (!program.lit || !inProgramDir(program.text)) {
 		a.file(program, File{Access: execute, By: p.call.Name}, s)
 	}
-	name := strings.ToLower(p.call.Name)
+	name := p.name
 	if name == "tar" || name == "gtar" || name == "bsdtar" {
 		a.archive(p, s)
 		return
@@ -108,9 +110,9 @@ func (a *analysis) files(p *performed, s scope) {
 		o, args = operations[name], p.args[1:]
 	}
 	if o == nil {
-		if l := interpreters[versionless(name)]; l != nil {
+		if l := interpreters[name]; l != nil {
 			a.script(l, p, s)
-		} else if launchers[versionless(name)] == nil && !talkers[name] && subcommanders[name] == nil {
+		} else if launchers[name] == nil && !talkers[name] && subcommanders[name] == nil {
 			a.guess(p, s)
 		}
 		return
@@ -456,7 +458,7 @@ func (c *Call) has(options ...string) bool {
 // not known.
 func listing(c *Call) []arg {
 	has := c.has
-	p := performed{call: c}
+	p := performed{call: c, name: c.Name}
 	if !listers[p.key()] {
 		return nil
 	}

@@ -118,7 +118,7 @@ var codeModules = map[string]bool{"code": true, "pdb": true, "timeit": true, "id
 // python3.11 is python.
 func versionless(name string) string {
 	trimmed := strings.TrimRight(name, "0123456789.-")
-	if trimmed == "" {
+	if trimmed == "" || trimmed == name {
 		return name
 	}
 	if _, ok := launchers[name]; ok {
@@ -127,13 +127,22 @@ func versionless(name string) string {
 	if _, ok := interpreters[name]; ok {
 		return name
 	}
+	if _, ok := subcommanders[name]; ok {
+		return name
+	}
+	if _, ok := operations[name]; ok {
+		return name
+	}
+	if _, ok := consequences[name]; ok {
+		return name
+	}
 	return trimmed
 }
 
 // interpreter looks for a program in a language of its own among the
 // arguments, and for one on standard input.
 func (a *analysis) interpreter(p *performed, s scope) {
-	l := interpreters[versionless(strings.ToLower(p.call.Name))]
+	l := interpreters[p.name]
 	if l == nil {
 		return
 	}

@@ -316,7 +316,7 @@ func FuzzAnalyze(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, src string) {
 		c := shell.Analyze(src)
-		if c.Parsed != (c.Problem == nil) {
+		if c.Parsed != (c.Problem == nil) || deref(c.Problem) == "cannot be analysed" {
 			t.Errorf("parsed %v with problem %s", c.Parsed, deref(c.Problem))
 		}
 		for _, call := range c.Calls {

@@ -201,6 +201,9 @@ func (a *analysis) domain(items []*syntax.Word, s scope) []arg {
 	return values
 }
 
+// reserved are the words that the parser takes for commands, and bash does not.
+var reserved = map[string]bool{"in": true, "then": true, "else": true, "elif": true, "fi": true, "do": true, "done": true, "esac": true, "}": true}
+
 // simple analyses a simple command: assignments and words.
 func (a *analysis) simple(c *syntax.CallExpr, s scope) {
 	for _, as := range c.Assigns {
@@ -209,8 +212,8 @@ func (a *analysis) simple(c *syntax.CallExpr, s scope) {
 	if len(c.Args) == 0 {
 		return
 	}
-	if c.Args[0].Lit() == "in" {
-		a.problem("holds the word in where a command should be")
+	if word := c.Args[0].Lit(); reserved[word] {
+		a.problem("holds the word " + word + " where a command should be")
 	}
 	args := a.args(c.Args, s)
 	if a.stopped {
