@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"runtime"
 	"slices"
 	"strings"
@@ -48,6 +49,7 @@ func Analyze(src string) (command Command) {
 		a.refuse("not valid UTF-8")
 	default:
 		a.text(src, scope{vars: a.variables()})
+		a.runScripts()
 		a.settle()
 	}
 	return a.command
@@ -62,6 +64,8 @@ type analysis struct {
 	spent   int
 	seen    map[string]bool // the names in Assigns
 	aliases map[string][]string
+	// scripts are the texts that the text writes into files.
+	scripts map[string]arg
 	// functions are those of the text that use their arguments.
 	functions map[string]declared
 	// stopped reports that a bound was exceeded and nothing more is read.
@@ -111,6 +115,23 @@ func (s scope) uncertain() scope {
 func (s scope) again() scope {
 	s.maybe, s.replayed = true, true
 	return s
+}
+
+// runScripts follows the files that are both written and run.
+func (a *analysis) runScripts() {
+	if a.scripts == nil {
+		return
+	}
+	for i := 0; i < len(a.command.Files) && !a.stopped; i++ {
+		f := &a.command.Files[i]
+		text, ok := a.scripts[path.Clean(f.Path)]
+		if !ok || f.Dynamic || f.Access != execute && f.By != "source" && f.By != "." {
+			continue
+		}
+		delete(a.scripts, path.Clean(f.Path)) // it may run itself
+		a.dynamic()                           // it may be written to more than once
+		a.evaluate(text, scope{vars: a.variables(), via: []string{"script"}, shared: true, replayed: true})
+	}
 }
 
 // problem records that a part of the text was not understood.

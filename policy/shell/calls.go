@@ -12,6 +12,9 @@ var added = arg{text: unknown, many: true, hidden: true, written: "..."}
 
 // call records a program that would run, and follows it if it runs others.
 func (a *analysis) call(args []arg, s scope) {
+	if len(args) > 1 && args[0].lit && args[0].text == "--" {
+		args = args[1:] // the end of the options of time
+	}
 	if len(args) == 0 || !a.deeper(&s) {
 		return
 	}
@@ -267,7 +270,7 @@ func (a *analysis) words(l *launcher, in invocation, s scope) {
 	rest := in.rest
 	if len(rest) == 0 {
 		if l.needs || in.shell {
-			a.dynamic() // a shell that reads its standard input
+			a.input(s) // a shell that reads its standard input
 		}
 		return
 	}
@@ -320,7 +323,15 @@ func (a *analysis) option(l *launcher, in invocation, s scope) {
 	case len(in.rest) > 0:
 		a.call(in.rest, s)
 	case l.needs:
-		a.dynamic()
+		a.input(s)
+	}
+}
+
+// input follows a shell that reads its standard input.
+func (a *analysis) input(s scope) {
+	a.dynamic()
+	if s.stdin != nil {
+		a.evaluate(*s.stdin, a.child(s))
 	}
 }
 

@@ -134,6 +134,9 @@ func (a *analysis) hooks(p *performed, s scope) {
 	a.hooked(hooks[p.name], all, through)
 	if p.name == "make" || p.name == "gmake" {
 		for _, g := range p.args[1:] {
+			if name := strings.TrimPrefix(strings.TrimPrefix(g.text, "--file="), "-f"); name == "-" || isStream(name) {
+				a.input(s)
+			}
 			if n, v, ok := strings.Cut(g.text, "="); ok && commandVariables[n] {
 				a.commandVariable(n, arg{text: v, lit: g.lit}, through)
 			}
