@@ -116,6 +116,7 @@ func (a *analysis) candidates(args []arg, s scope) bool {
 type declared struct {
 	body *syntax.Stmt
 	src  string
+	size int
 }
 
 // function follows a call of a function with its arguments. What does not
@@ -125,7 +126,7 @@ func (a *analysis) function(name string, args []arg, s scope) {
 	if !ok || slices.Contains(s.functions, name) {
 		return
 	}
-	a.spent += len(f.src)
+	a.spent += 4 * f.size // it is read again, and its arguments with it
 	if a.spent > maxSpent {
 		a.refuse("too much text within text")
 		return

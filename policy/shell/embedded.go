@@ -51,27 +51,38 @@ func isWordByte(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_'
 }
 
+// maxWordsOfList bounds the strings of a list that are read.
+const maxWordsOfList = 16
+
 // argument returns the string that the text starts with, behind what opens a
 // call and a list. A list of strings is a command text too.
 func argument(text string) (string, bool) {
 	text = strings.TrimLeft(text, " \t(")
 	isList := strings.HasPrefix(text, "[")
 	text = strings.TrimLeft(text, " \t[{")
-	if text == "" || text[0] != '"' && text[0] != '\'' {
-		return "", false
-	}
-	end := skipTo(text, 1, text[0])
-	if end >= len(text) {
-		return "", false
-	}
-	value := text[1:end]
-	rest := strings.TrimLeft(text[end+1:], " \t")
-	if next, ok := strings.CutPrefix(rest, ","); ok && isList {
-		if more, ok := argument("[" + strings.TrimLeft(next, " \t")); ok {
-			return quote(value) + " " + quote(more), true
+	var words []string
+	for len(words) < maxWordsOfList && text != "" && (text[0] == '"' || text[0] == '\'') {
+		end := skipTo(text, 1, text[0])
+		if end >= len(text) {
+			break
 		}
+		words = append(words, text[1:end])
+		text = strings.TrimLeft(text[end+1:], " \t")
+		if !isList || !strings.HasPrefix(text, ",") {
+			break
+		}
+		text = strings.TrimLeft(text[1:], " \t")
 	}
-	return value, true
+	switch {
+	case len(words) == 0:
+		return "", false
+	case !isList || len(words) == 1:
+		return words[0], true
+	}
+	for i, w := range words {
+		words[i] = quote(w)
+	}
+	return strings.Join(words, " "), true
 }
 
 // beside returns the strings on both sides of a bar, as awk reads and writes

@@ -7,7 +7,7 @@ import (
 )
 
 // maxFiles bounds the files of one text. What goes beyond is not understood.
-const maxFiles = 4096
+const maxFiles = 2048
 
 // The ways in which a file is used.
 const (
@@ -200,8 +200,12 @@ type usedOptions []string
 
 func (u usedOptions) has(option string) bool { return slices.Contains(u, option) }
 
-func (u *usedOptions) add(option string) {
-	if !u.has(option) {
+// add records an option if it means something to the operation: the others may
+// be many.
+func (u *usedOptions) add(option string, o *operation) {
+	_, isFile := o.options[option]
+	known := isFile || slices.Contains(o.changes, option) || slices.Contains(o.recursive, option) || slices.Contains(o.unskip, option)
+	if known && !u.has(option) {
 		*u = append(*u, option)
 	}
 }
@@ -241,7 +245,7 @@ func (a *analysis) options(o *operation, p *performed, args []arg, s scope) (lis
 		case strings.HasPrefix(text, "--"):
 			name, v, attached := strings.Cut(text, "=")
 			name = o.full(name)
-			used.add(name)
+			used.add(name, o)
 			_, isFile := o.options[name]
 			if isFile || slices.Contains(o.longValues, name) {
 				args = value(name, v, attached, g, args)
@@ -250,13 +254,13 @@ func (a *analysis) options(o *operation, p *performed, args []arg, s scope) (lis
 			// A long option with one dash, as find and dd-like programs have.
 			name, v, attached := strings.Cut(text, "=")
 			if _, ok := o.options[name]; ok && len(name) > 2 {
-				used.add(name)
+				used.add(name, o)
 				args = value(name, v, attached, g, args)
 				continue
 			}
 			for i := 1; i < len(text); i++ {
 				option := "-" + text[i:i+1]
-				used.add(option)
+				used.add(option, o)
 				_, isFile := o.options[option]
 				if isFile || strings.IndexByte(o.values, text[i]) >= 0 {
 					args = value(option, text[i+1:], i+1 < len(text), g, args)

@@ -106,7 +106,7 @@ func (a *analysis) declareFunction(c *syntax.FuncDecl, s scope) {
 			if a.functions == nil {
 				a.functions = map[string]declared{}
 			}
-			a.functions[c.Name.Value] = declared{c.Body, s.src}
+			a.functions[c.Name.Value] = declared{c.Body, s.src, len(text)}
 			return
 		}
 	}
