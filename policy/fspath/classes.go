@@ -274,7 +274,7 @@ func isBare(pattern string) bool {
 // A bracket counts as any character. As in a shell, a pattern that does not
 // start with a dot matches no name that does.
 func meet(rule, pattern string) bool {
-	if strings.HasPrefix(rule, ".") && pattern[0] != '.' || isBare(pattern) && rule != "*" {
+	if len(pattern) > maxComponent || strings.HasPrefix(rule, ".") && pattern[0] != '.' || isBare(pattern) && rule != "*" {
 		return false
 	}
 	if rule == ".env.*" && isExample(pattern) {

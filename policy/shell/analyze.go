@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"runtime"
 	"slices"
 	"strings"
@@ -30,7 +31,14 @@ var (
 )
 
 // Analyze returns the facts about a command text, read as bash reads it.
-func Analyze(src string) Command {
+func Analyze(src string) (command Command) {
+	defer func() {
+		// A fault in here must not be one of the server, nor pass for harmless.
+		if recover() != nil {
+			problem := "cannot be analysed"
+			command = Command{Calls: []Call{}, Redirects: []Redirect{}, Files: []File{}, Assigns: []string{}, Problem: &problem}
+		}
+	}()
 	a := &analysis{command: Command{Calls: make([]Call, 0, 4), Redirects: []Redirect{}, Files: []File{}, Assigns: []string{}, Parsed: true}}
 	switch {
 	case len(src) > maxSource:
@@ -41,6 +49,7 @@ func Analyze(src string) Command {
 		a.refuse("not valid UTF-8")
 	default:
 		a.text(src, scope{vars: a.variables()})
+		a.runScripts()
 		a.settle()
 	}
 	return a.command
@@ -55,6 +64,8 @@ type analysis struct {
 	spent   int
 	seen    map[string]bool // the names in Assigns
 	aliases map[string][]string
+	// scripts are the texts that the text writes into files.
+	scripts map[string]arg
 	// functions are those of the text that use their arguments.
 	functions map[string]declared
 	// stopped reports that a bound was exceeded and nothing more is read.
@@ -104,6 +115,23 @@ func (s scope) uncertain() scope {
 func (s scope) again() scope {
 	s.maybe, s.replayed = true, true
 	return s
+}
+
+// runScripts follows the files that are both written and run.
+func (a *analysis) runScripts() {
+	if a.scripts == nil {
+		return
+	}
+	for i := 0; i < len(a.command.Files) && !a.stopped; i++ {
+		f := &a.command.Files[i]
+		text, ok := a.scripts[path.Clean(f.Path)]
+		if !ok || f.Dynamic || f.Access != execute && f.By != "source" && f.By != "." {
+			continue
+		}
+		delete(a.scripts, path.Clean(f.Path)) // it may run itself
+		a.dynamic()                           // it may be written to more than once
+		a.evaluate(text, scope{vars: a.variables(), via: []string{"script"}, shared: true, replayed: true})
+	}
 }
 
 // problem records that a part of the text was not understood.

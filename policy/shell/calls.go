@@ -12,6 +12,9 @@ var added = arg{text: unknown, many: true, hidden: true, written: "..."}
 
 // call records a program that would run, and follows it if it runs others.
 func (a *analysis) call(args []arg, s scope) {
+	if len(args) > 1 && args[0].lit && args[0].text == "--" {
+		args = args[1:] // the end of the options of time
+	}
 	if len(args) == 0 || !a.deeper(&s) {
 		return
 	}
@@ -52,7 +55,8 @@ func (a *analysis) call(args []arg, s scope) {
 		return
 	}
 	at := 0
-	if sub := subcommanders[c.Name]; sub != nil {
+	name := versionless(strings.ToLower(c.Name))
+	if sub := subcommanders[name]; sub != nil {
 		var unsure bool
 		c.Subcommand, at, unsure = sub.subcommand(args)
 		if unsure {
@@ -65,7 +69,7 @@ func (a *analysis) call(args []arg, s scope) {
 	if c.Name == "" && args[0].glob && !strings.Contains(args[0].text, unknown) {
 		c.Plain = plain(args[0].text[strings.LastIndexByte(args[0].text, '/')+1:])
 	}
-	p := &performed{call: &c, args: args, at: at}
+	p := &performed{call: &c, args: args, name: name, at: at}
 	if c.Name != "" {
 		p.effects()
 		a.interpreter(p, s)
@@ -85,7 +89,7 @@ func (a *analysis) call(args []arg, s scope) {
 		return
 	}
 	a.effects(c.Name, args, s)
-	a.launch(c.Name, args, s)
+	a.launch(c.Name, name, args, s)
 }
 
 // candidates records a call for each program that an unknown name can be, and
@@ -112,6 +116,7 @@ func (a *analysis) candidates(args []arg, s scope) bool {
 type declared struct {
 	body *syntax.Stmt
 	src  string
+	size int
 }
 
 // function follows a call of a function with its arguments. What does not
@@ -121,7 +126,7 @@ func (a *analysis) function(name string, args []arg, s scope) {
 	if !ok || slices.Contains(s.functions, name) {
 		return
 	}
-	a.spent += len(f.src)
+	a.spent += 4 * f.size // it is read again, and its arguments with it
 	if a.spent > maxSpent {
 		a.refuse("too much text within text")
 		return
@@ -155,12 +160,12 @@ func program(g arg) (name, path string, known bool) {
 }
 
 // launch follows a program to those that it runs.
-func (a *analysis) launch(name string, args []arg, s scope) {
+func (a *analysis) launch(name, known string, args []arg, s scope) {
 	a.alias(name, args, s)
-	if name == "git" {
+	if known == "git" {
 		a.git(args, s)
 	}
-	l := launchers[versionless(strings.ToLower(name))]
+	l := launchers[known]
 	if l == nil {
 		return
 	}
@@ -199,7 +204,7 @@ func (a *analysis) launch(name string, args []arg, s scope) {
 	case formWords:
 		a.words(l, in, s)
 	case formText:
-		if name == "eval" {
+		if known == "eval" {
 			a.evaluate(join(in.rest), s)
 			return
 		}
@@ -266,7 +271,7 @@ func (a *analysis) words(l *launcher, in invocation, s scope) {
 	rest := in.rest
 	if len(rest) == 0 {
 		if l.needs || in.shell {
-			a.dynamic() // a shell that reads its standard input
+			a.input(s) // a shell that reads its standard input
 		}
 		return
 	}
@@ -319,7 +324,15 @@ func (a *analysis) option(l *launcher, in invocation, s scope) {
 	case len(in.rest) > 0:
 		a.call(in.rest, s)
 	case l.needs:
-		a.dynamic()
+		a.input(s)
+	}
+}
+
+// input follows a shell that reads its standard input.
+func (a *analysis) input(s scope) {
+	a.dynamic()
+	if s.stdin != nil {
+		a.evaluate(*s.stdin, a.child(s))
 	}
 }
 

@@ -113,6 +113,7 @@ func (p *performed) effects() {
 	if p.call.Plain != name {
 		p.effect(lookalike)
 	}
+	name = p.name
 	if p.call.Subcommand != "" {
 		for i := range consequences[p.key()] {
 			p.consequence(&consequences[p.key()][i], p.rest())

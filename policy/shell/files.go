@@ -7,7 +7,7 @@ import (
 )
 
 // maxFiles bounds the files of one text. What goes beyond is not understood.
-const maxFiles = 4096
+const maxFiles = 2048
 
 // The ways in which a file is used.
 const (
@@ -23,6 +23,8 @@ const (
 type performed struct {
 	call *Call
 	args []arg
+	// name is the name in lower case and without a version.
+	name string
 	// at is the place of the subcommand, 0 if the program has none.
 	at int
 	// module is the argument vector of a module that is run as a program.
@@ -32,9 +34,9 @@ type performed struct {
 // key names the call in the tables that know subcommands.
 func (p *performed) key() string {
 	if p.call.Subcommand == "" {
-		return p.call.Name
+		return p.name
 	}
-	return p.call.Name + " " + p.call.Subcommand
+	return p.name + " " + p.call.Subcommand
 }
 
 // rest returns the arguments behind the name, or behind the subcommand.
@@ -98,7 +100,7 @@ func (a *analysis) files(p *performed, s scope) {
 	if program := p.args[0]; p.call.Path != "" && (!program.lit || !inProgramDir(program.text)) {
 		a.file(program, File{Access: execute, By: p.call.Name}, s)
 	}
-	name := strings.ToLower(p.call.Name)
+	name := p.name
 	if name == "tar" || name == "gtar" || name == "bsdtar" {
 		a.archive(p, s)
 		return
@@ -108,9 +110,9 @@ func (a *analysis) files(p *performed, s scope) {
 		o, args = operations[name], p.args[1:]
 	}
 	if o == nil {
-		if l := interpreters[versionless(name)]; l != nil {
+		if l := interpreters[name]; l != nil {
 			a.script(l, p, s)
-		} else if launchers[versionless(name)] == nil && !talkers[name] && subcommanders[name] == nil {
+		} else if launchers[name] == nil && !talkers[name] && subcommanders[name] == nil {
 			a.guess(p, s)
 		}
 		return
@@ -198,8 +200,12 @@ type usedOptions []string
 
 func (u usedOptions) has(option string) bool { return slices.Contains(u, option) }
 
-func (u *usedOptions) add(option string) {
-	if !u.has(option) {
+// add records an option if it means something to the operation: the others may
+// be many.
+func (u *usedOptions) add(option string, o *operation) {
+	_, isFile := o.options[option]
+	known := isFile || slices.Contains(o.changes, option) || slices.Contains(o.recursive, option) || slices.Contains(o.unskip, option)
+	if known && !u.has(option) {
 		*u = append(*u, option)
 	}
 }
@@ -239,7 +245,7 @@ func (a *analysis) options(o *operation, p *performed, args []arg, s scope) (lis
 		case strings.HasPrefix(text, "--"):
 			name, v, attached := strings.Cut(text, "=")
 			name = o.full(name)
-			used.add(name)
+			used.add(name, o)
 			_, isFile := o.options[name]
 			if isFile || slices.Contains(o.longValues, name) {
 				args = value(name, v, attached, g, args)
@@ -248,13 +254,13 @@ func (a *analysis) options(o *operation, p *performed, args []arg, s scope) (lis
 			// A long option with one dash, as find and dd-like programs have.
 			name, v, attached := strings.Cut(text, "=")
 			if _, ok := o.options[name]; ok && len(name) > 2 {
-				used.add(name)
+				used.add(name, o)
 				args = value(name, v, attached, g, args)
 				continue
 			}
 			for i := 1; i < len(text); i++ {
 				option := "-" + text[i:i+1]
-				used.add(option)
+				used.add(option, o)
 				_, isFile := o.options[option]
 				if isFile || strings.IndexByte(o.values, text[i]) >= 0 {
 					args = value(option, text[i+1:], i+1 < len(text), g, args)
@@ -456,7 +462,7 @@ func (c *Call) has(options ...string) bool {
 // not known.
 func listing(c *Call) []arg {
 	has := c.has
-	p := performed{call: c}
+	p := performed{call: c, name: c.Name}
 	if !listers[p.key()] {
 		return nil
 	}

@@ -113,7 +113,7 @@ func (a *analysis) hooks(p *performed, s scope) {
 	if len(p.module) > 0 {
 		a.call(p.module, through)
 	}
-	switch p.call.Name {
+	switch p.name {
 	case "git":
 		a.gitRemote(p, through)
 	case "at", "batch":
@@ -127,14 +127,16 @@ func (a *analysis) hooks(p *performed, s scope) {
 			a.words(l, a.invocation(l, p.rest(), through), through)
 		}
 	}
-	name := versionless(strings.ToLower(p.call.Name))
 	all := p.args[1:]
-	if name == "git" {
-		all = p.args[1:min(p.at, len(p.args))]
+	if p.name == "git" {
+		all = p.args[1:max(1, min(p.at, len(p.args)))]
 	}
-	a.hooked(hooks[name], all, through)
-	if name == "make" || name == "gmake" {
+	a.hooked(hooks[p.name], all, through)
+	if p.name == "make" || p.name == "gmake" {
 		for _, g := range p.args[1:] {
+			if name := strings.TrimPrefix(strings.TrimPrefix(g.text, "--file="), "-f"); name == "-" || isStream(name) {
+				a.input(s)
+			}
 			if n, v, ok := strings.Cut(g.text, "="); ok && commandVariables[n] {
 				a.commandVariable(n, arg{text: v, lit: g.lit}, through)
 			}

@@ -118,7 +118,7 @@ var codeModules = map[string]bool{"code": true, "pdb": true, "timeit": true, "id
 // python3.11 is python.
 func versionless(name string) string {
 	trimmed := strings.TrimRight(name, "0123456789.-")
-	if trimmed == "" {
+	if trimmed == "" || trimmed == name {
 		return name
 	}
 	if _, ok := launchers[name]; ok {
@@ -127,13 +127,22 @@ func versionless(name string) string {
 	if _, ok := interpreters[name]; ok {
 		return name
 	}
+	if _, ok := subcommanders[name]; ok {
+		return name
+	}
+	if _, ok := operations[name]; ok {
+		return name
+	}
+	if _, ok := consequences[name]; ok {
+		return name
+	}
 	return trimmed
 }
 
 // interpreter looks for a program in a language of its own among the
 // arguments, and for one on standard input.
 func (a *analysis) interpreter(p *performed, s scope) {
-	l := interpreters[versionless(strings.ToLower(p.call.Name))]
+	l := interpreters[p.name]
 	if l == nil {
 		return
 	}
@@ -304,13 +313,15 @@ func (l *interpreter) takesRest() bool {
 // program records a program in a language of its own. One that is known to
 // touch nothing else is none.
 func (a *analysis) program(l *interpreter, text arg, p *performed, s scope) {
-	if l.analyze == nil || strings.Contains(text.text, unknown) && !text.lit && strings.Trim(text.text, unknown) == "" {
+	if l.analyze == nil {
 		p.runs(text)
+		a.embedded(text.text, p, s)
 		return
 	}
 	found := l.analyze(text.text)
 	if found.opaque || !text.lit {
 		p.runs(text)
+		a.embedded(text.text, p, s)
 	}
 	for _, c := range found.commands {
 		a.evaluate(literal(c), a.child(s.through(p.call.Name)))
@@ -320,6 +331,19 @@ func (a *analysis) program(l *interpreter, text arg, p *performed, s scope) {
 	}
 	for _, f := range found.writes {
 		a.file(literal(f), File{Access: write, By: p.call.Name}, s)
+	}
+}
+
+// embedded follows the commands that stand plainly in a program.
+func (a *analysis) embedded(text string, p *performed, s scope) {
+	a.spent += len(text)
+	if a.spent > maxSpent {
+		a.refuse("too much text within text")
+		return
+	}
+	for _, command := range embedded(text) {
+		// It is no certain fact that it runs, so that it proves nothing.
+		a.evaluate(arg{text: command}, a.child(s.through(p.call.Name)))
 	}
 }
 

@@ -81,6 +81,9 @@ func (a *analysis) redirects(list []*syntax.Redirect, s *scope, compound bool) {
 		if r.N != nil && strings.HasPrefix(r.N.Value, "{") {
 			a.name(strings.Trim(r.N.Value, "{}"), *s)
 		}
+		if a.isDescriptor(r.Word, *s) {
+			a.problem("holds a redirection to a number that belongs to the next")
+		}
 		stdin := r.N == nil || r.N.Value == "0"
 		switch r.Op {
 		case syntax.Hdoc, syntax.DashHdoc:
@@ -102,6 +105,16 @@ func (a *analysis) redirects(list []*syntax.Redirect, s *scope, compound bool) {
 			a.redirect(r, *s)
 		}
 	}
+}
+
+// isDescriptor reports whether a redirection's target is a number right before
+// another redirection: to bash it is the descriptor of that one.
+func (a *analysis) isDescriptor(w *syntax.Word, s scope) bool {
+	if w == nil || w.Lit() == "" || strings.Trim(w.Lit(), "0123456789") != "" {
+		return false
+	}
+	end := int(w.End().Offset())
+	return end > 0 && end < len(s.src) && (s.src[end] == '<' || s.src[end] == '>')
 }
 
 func (a *analysis) redirect(r *syntax.Redirect, s scope) {

@@ -264,6 +264,9 @@ func TestAnalyzeBounds(t *testing.T) {
 		{"split strings", "env" + strings.Repeat(" -S a=b", 100_000), "too much text within text"},
 		{"heredoc to many shells", "{ " + strings.Repeat("bash;", 1_000) + "} <<EOF\n#" + strings.Repeat("x", 500_000) + "\nEOF", "too much text within text"},
 		{"calls", strings.Repeat("a;", 10_001), "runs too many programs"},
+		{"files", "cat" + strings.Repeat(" f", 3_000), "names too many files"},
+		{"empty elements", "a=(" + strings.Repeat("'' ", 100_000) + "); ls" + strings.Repeat(` "${a[@]}"`, 50_000), "expands to too much text"},
+		{"calls of functions", "f() { $1 " + strings.Repeat("x ", 20_000) + "; }; " + strings.Repeat("f a; ", 5_000), "too much text within text"},
 		{"calls by aliases", "alias a='b;b' b='c;c' c='d;d' d='e;e' e='f;f' f='g;g' g='h;h' h='i;i' i='j;j' j='k;k' k='l;l' l='m;m' m='n;n' n='o;o' o='ls'; a", "runs too many programs"},
 	}
 	for _, tt := range tests {
@@ -300,6 +303,8 @@ func TestAnalyzeLongTexts(t *testing.T) {
 		{"braces", "ls " + strings.Repeat("{a,b}", 100_000), 1},
 		{"replacements", "xargs" + strings.Repeat(" -Ix", 100_000) + strings.Repeat(" y", 200_000), 2},
 		{"finds", "find" + strings.Repeat(` -exec a \;`, 9_000), 9_001},
+		{"options", "rm" + strings.Repeat(" -x --y", 50_000) + " f", 1},
+		{"lists of strings", "python3 -c 'run([" + strings.Repeat(`"a",`, 200_000) + "])'", 2},
 		{"quotes", "ls " + strings.Repeat(`a"b"'c'`, 100_000), 1},
 	}
 	for _, tt := range tests {
@@ -316,7 +321,7 @@ func FuzzAnalyze(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, src string) {
 		c := shell.Analyze(src)
-		if c.Parsed != (c.Problem == nil) {
+		if c.Parsed != (c.Problem == nil) || deref(c.Problem) == "cannot be analysed" {
 			t.Errorf("parsed %v with problem %s", c.Parsed, deref(c.Problem))
 		}
 		for _, call := range c.Calls {

@@ -1,6 +1,7 @@
 package shell
 
 import (
+	"path"
 	"slices"
 	"strings"
 
@@ -27,11 +28,13 @@ func (a *analysis) stmt(stmt *syntax.Stmt, s scope) {
 	}
 	outer := s
 	_, simple := stmt.Cmd.(*syntax.CallExpr)
+	calls, redirects, files := len(a.command.Calls), len(a.command.Redirects), len(a.command.Files)
 	a.redirects(stmt.Redirs, &s, !simple)
 	switch c := stmt.Cmd.(type) {
 	case nil:
 	case *syntax.CallExpr:
 		a.simple(c, s)
+		a.remember(stmt, calls, redirects, files, s)
 	case *syntax.BinaryCmd:
 		a.binary(c, s)
 	case *syntax.Block:
@@ -103,8 +106,71 @@ func (a *analysis) declareFunction(c *syntax.FuncDecl, s scope) {
 			if a.functions == nil {
 				a.functions = map[string]declared{}
 			}
-			a.functions[c.Name.Value] = declared{c.Body, s.src}
+			a.functions[c.Name.Value] = declared{c.Body, s.src, len(text)}
 			return
+		}
+	}
+}
+
+// prints returns what a stage of a pipeline, which is the calls since a place,
+// writes, if it is a text that stands in the command.
+func (a *analysis) prints(stmt *syntax.Stmt, since int, s scope) (arg, bool) {
+	if len(a.command.Calls) <= since || stmt == nil {
+		return arg{}, false
+	}
+	c := &a.command.Calls[since]
+	if _, simple := stmt.Cmd.(*syntax.CallExpr); !simple {
+		return arg{}, false
+	}
+	switch c.Name {
+	case "echo", "printf":
+		words := c.Argv[1:]
+		for len(words) > 0 && strings.HasPrefix(words[0], "-") {
+			words = words[1:]
+		}
+		if len(words) == 0 || c.Dynamic {
+			return arg{}, false
+		}
+		return literal(strings.NewReplacer(`\n`, "\n", `\t`, "\t").Replace(strings.Join(words, " ")) + "\n"), true
+	case "cat", "tee":
+		for _, r := range stmt.Redirs {
+			switch r.Op {
+			case syntax.Hdoc, syntax.DashHdoc:
+				return a.heredoc(r, s), true
+			case syntax.WordHdoc:
+				return a.hereString(r.Word, s), true
+			default:
+			}
+		}
+		if s.stdin != nil {
+			return *s.stdin, true
+		}
+	}
+	return arg{}, false
+}
+
+// remember records the text that a simple command writes into a file: it may
+// be run afterwards.
+func (a *analysis) remember(stmt *syntax.Stmt, calls, redirects, files int, s scope) {
+	text, known := a.prints(stmt, calls, s)
+	if !known {
+		return
+	}
+	keep := func(name string) {
+		if a.scripts == nil {
+			a.scripts = map[string]arg{}
+		}
+		a.spent += len(text.text)
+		a.scripts[path.Clean(name)] = text
+	}
+	for _, r := range a.command.Redirects[redirects:] {
+		if r.Access != "read" && !r.Dynamic {
+			keep(r.Target)
+		}
+	}
+	for _, f := range a.command.Files[files:] {
+		if f.Access == write && !f.Dynamic {
+			keep(f.Path)
 		}
 	}
 }
@@ -140,10 +206,15 @@ func (a *analysis) binary(c *syntax.BinaryCmd, s scope) {
 	calls := len(a.command.Calls)
 	a.stmt(first, s)
 	var feed []arg
+	previous := first
 	for i := len(rest) - 1; i >= 0 && !a.stopped; i-- {
 		inner := s.uncertain()
 		if pipe {
 			inner.stdin = nil
+			if text, known := a.prints(previous, calls, s); known {
+				inner.stdin, inner.shared = &text, true
+			}
+			previous = rest[i]
 			feed = a.listed(feed, calls)
 			inner.feed = feed
 			calls = len(a.command.Calls)
@@ -201,6 +272,9 @@ func (a *analysis) domain(items []*syntax.Word, s scope) []arg {
 	return values
 }
 
+// reserved are the words that the parser takes for commands, and bash does not.
+var reserved = map[string]bool{"in": true, "then": true, "else": true, "elif": true, "fi": true, "do": true, "done": true, "esac": true, "}": true}
+
 // simple analyses a simple command: assignments and words.
 func (a *analysis) simple(c *syntax.CallExpr, s scope) {
 	for _, as := range c.Assigns {
@@ -209,8 +283,8 @@ func (a *analysis) simple(c *syntax.CallExpr, s scope) {
 	if len(c.Args) == 0 {
 		return
 	}
-	if c.Args[0].Lit() == "in" {
-		a.problem("holds the word in where a command should be")
+	if word := c.Args[0].Lit(); reserved[word] {
+		a.problem("holds the word " + word + " where a command should be")
 	}
 	args := a.args(c.Args, s)
 	if a.stopped {

@@ -163,10 +163,14 @@ func isPlainParameter(p *syntax.ParamExp) bool {
 		p.Exp == nil && len(p.Modifiers) == 0 && p.Flags == nil
 }
 
+// elementCost is what an element counts besides its text: it takes memory even
+// if it is empty.
+const elementCost = 64
+
 // elements returns the elements of an array that is a constant, or the
 // positional parameters, if the parameter stands for them.
 func (a *analysis) elements(p *syntax.ParamExp, s scope) ([]arg, bool) {
-	if p.Param == nil || p.Excl || p.Length || p.Slice != nil || p.Repl != nil || p.Exp != nil || p.Names != 0 {
+	if a.stopped || p.Param == nil || p.Excl || p.Length || p.Slice != nil || p.Repl != nil || p.Exp != nil || p.Names != 0 {
 		return nil, false
 	}
 	list, name := s.vars.positional, p.Param.Value
@@ -197,7 +201,7 @@ func (a *analysis) elements(p *syntax.ParamExp, s scope) ([]arg, bool) {
 		index = strconv.Itoa(n - 1)
 	}
 	for _, e := range list {
-		a.spent += len(e.text)
+		a.spent += len(e.text) + elementCost
 	}
 	if a.spent > maxSpent {
 		a.refuse("expands to too much text")
@@ -238,6 +242,9 @@ func (a *analysis) constant(p *syntax.ParamExp, s scope) (string, bool) {
 	if isPlainParameter(p) {
 		return v.value, true
 	}
+	if len(v.value) > maxComputed || p.End().Offset()-p.Pos().Offset() > maxComputed {
+		return "", false
+	}
 	env := expand.FuncEnviron(func(name string) string {
 		if name == p.Param.Value {
 			return v.value
@@ -245,7 +252,7 @@ func (a *analysis) constant(p *syntax.ParamExp, s scope) (string, bool) {
 		return ""
 	})
 	text, err := expand.Literal(&expand.Config{Env: env}, &syntax.Word{Parts: []syntax.WordPart{p}})
-	return text, err == nil && len(text) <= 2*len(v.value)+256
+	return text, err == nil
 }
 
 // arrayOf returns the elements of an array, nil if they do not follow each
@@ -260,6 +267,10 @@ func (a *analysis) arrayOf(x *syntax.ArrayExpr, s scope) []arg {
 	}
 	return a.args(words, s)
 }
+
+// maxComputed bounds the values that are computed with: a replacement may be
+// as long for each character.
+const maxComputed = 256
 
 // isPure reports whether an expansion computes its value from nothing but the
 // parameter's value and literal text.
