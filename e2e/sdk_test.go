@@ -57,7 +57,7 @@ func tellStory(t *testing.T, s *instance, entry string, env ...string) *sdkStory
 	if err := os.Symlink(filepath.Join(clientDir(t), "node_modules"), filepath.Join(dir, "node_modules")); err != nil {
 		t.Fatal(err)
 	}
-	story := &sdkStory{server: s, entry: entry, remote: filepath.Join(dir, "remote.git"), steps: map[string]json.RawMessage{}}
+	story := &sdkStory{server: s, entry: entry, remote: filepath.Join(s.Project, ".git", "remote.git"), steps: map[string]json.RawMessage{}}
 	writeFiles(t, s.Project, map[string]string{"hello.txt": "hello\na needle here\n"})
 	runCommand(t, s.Env, s.Project, "git", "init", "--quiet", "--bare", story.remote)
 	runCommand(t, s.Env, s.Project, "git", "remote", "add", "origin", story.remote)
