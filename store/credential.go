@@ -107,9 +107,6 @@ type Credential struct {
 	Metadata map[string]string
 }
 
-// ID returns the key, for a credential that was kept or is about to be.
-func (c Credential) ID() CredentialKey { return c.CredentialKey }
-
 // Secrets returns everything in the credential that must not be seen.
 func (c Credential) Secrets() []SecretText {
 	var out []SecretText
