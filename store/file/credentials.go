@@ -281,10 +281,10 @@ func (c *Credentials) State(ctx context.Context) (State, error) {
 	return out, nil
 }
 
-// Protect writes the whole store anew: encrypted by seal, or plain if seal is
-// nil. It takes in a plain file beside an encrypted one; of an entry that both
+// Protect writes the whole store anew: encrypted by seal, which is given what
+// is encrypted now, nil if nothing is; or plain if seal is nil. It takes in a plain file beside an encrypted one; of an entry that both
 // have, that of the file which was written later stays.
-func (c *Credentials) Protect(ctx context.Context, seal func(ctx context.Context, plain []byte) ([]byte, error)) error {
+func (c *Credentials) Protect(ctx context.Context, seal func(ctx context.Context, plain, old []byte) ([]byte, error)) error {
 	err := c.change(ctx, func(path string, s content) error {
 		all := s.entries()
 		if s.hasSealed && s.hasPlain && isLater(path, path+SealedSuffix) {
@@ -311,7 +311,7 @@ func (c *Credentials) Protect(ctx context.Context, seal func(ctx context.Context
 		if err != nil {
 			return err
 		}
-		sealed, err := seal(ctx, plain)
+		sealed, err := seal(ctx, plain, s.raw)
 		if err != nil {
 			return err
 		}

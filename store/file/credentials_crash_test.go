@@ -80,7 +80,7 @@ func firstPair(t *testing.T, dir string, sealed bool) *file.Credentials {
 		t.Fatal(err)
 	}
 	if sealed {
-		if err := s.Protect(t.Context(), (&reverser{}).sealNew); err != nil {
+		if err := s.Protect(t.Context(), (&reverser{}).Seal); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -54,10 +54,6 @@ func (r *reverser) Seal(_ context.Context, plain, _ []byte) ([]byte, error) {
 	return append([]byte("sealed:"), turned(plain)...), nil
 }
 
-func (r *reverser) sealNew(ctx context.Context, plain []byte) ([]byte, error) {
-	return r.Seal(ctx, plain, nil)
-}
-
 func turned(b []byte) []byte {
 	out := make([]byte, len(b))
 	for i, c := range b {
@@ -257,7 +253,7 @@ func TestProtect(t *testing.T) {
 	if !strings.Contains(read(t, path), "plain-key-2") {
 		t.Error("a plain store was encrypted unasked")
 	}
-	if err := s.Protect(t.Context(), sealer.sealNew); err != nil {
+	if err := s.Protect(t.Context(), sealer.Seal); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
@@ -287,7 +283,7 @@ func TestProtect(t *testing.T) {
 	if err := os.Chtimes(path, later.ModTime().Add(1e9), later.ModTime().Add(1e9)); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Protect(t.Context(), sealer.sealNew); err != nil {
+	if err := s.Protect(t.Context(), sealer.Seal); err != nil {
 		t.Fatal(err)
 	}
 	if c, err := s.Credential(t.Context(), "p", ""); err != nil || c.Key.Reveal() != "theirs" {
@@ -378,7 +374,7 @@ func TestNoSecretInCredentialStores(t *testing.T) {
 	path := filepath.Join(t.TempDir(), authName)
 	write(t, path, text, 0o600)
 	s := openCredentials(t, file.CredentialsConfig{Path: path, Sealer: &reverser{}})
-	if err := s.Protect(t.Context(), (&reverser{}).sealNew); err != nil {
+	if err := s.Protect(t.Context(), (&reverser{}).Seal); err != nil {
 		t.Fatal(err)
 	}
 	c, err := s.Credential(t.Context(), "p", "")

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"opencode/store"
 	"opencode/store/vault"
@@ -37,8 +38,8 @@ func TestOSKeyring(t *testing.T) {
 		t.Fatal(err)
 	}
 	home := t.TempDir()
-	// The daemon goes when its session does. It reads the password from its
-	// standard input, and is ready when it has answered.
+	// The daemon goes when its session does, and reads the password from its
+	// standard input.
 	cmd := exec.CommandContext(t.Context(), "dbus-run-session", "--", "sh", "-c",
 		`printf pw | gnome-keyring-daemon --unlock --components=secrets >/dev/null && exec "$0" -test.run '^TestInSession$' -test.v`, exe)
 	cmd.Env = append(os.Environ(), inSession+"=1", "HOME="+home, "XDG_DATA_HOME="+filepath.Join(home, "data"), "XDG_RUNTIME_DIR="+home)
@@ -59,8 +60,20 @@ func TestInSession(t *testing.T) {
 		t.Fatal("no way to a keyring")
 	}
 	name := "test-" + rand.Text()
-	if _, err := ring.Key(t.Context(), name); !errors.Is(err, store.ErrNotExist) {
-		t.Errorf("Key of nothing = %v, want ErrNotExist", err)
+	// The daemon returns before it is there.
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(20 * time.Second)
+	for {
+		_, err := ring.Key(t.Context(), name)
+		if errors.Is(err, store.ErrNotExist) {
+			break
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("Key of nothing = %v, want ErrNotExist", err)
+		}
 	}
 	want := store.NewSecretText(rand.Text())
 	if err := ring.PutKey(t.Context(), name, want); err != nil {
