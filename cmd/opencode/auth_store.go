@@ -65,7 +65,7 @@ func (p *protectionFlags) parse() (protection vault.Protection, plain bool, err 
 // credentials is the store of the user's credentials, with what only commands
 // need to know of it.
 type credentials struct {
-	store.Credentials
+	store store.Credentials
 	// files is nil if the credentials stand in the environment.
 	files *file.Credentials
 	fixed *file.FixedCredentials
@@ -83,7 +83,7 @@ func openCredentials(con console, logger *slog.Logger, flags protectionFlags) (*
 		if err != nil {
 			return nil, withHint(fmt.Errorf("%s: %w", envAuthContent, err), "it takes the place of auth.json and has its form; unset it to use the file")
 		}
-		return &credentials{Credentials: fixed, fixed: fixed, console: con}, nil
+		return &credentials{store: fixed, fixed: fixed, console: con}, nil
 	}
 	protection, plain, err := flags.parse()
 	if err != nil {
@@ -118,7 +118,7 @@ func openCredentials(con console, logger *slog.Logger, flags protectionFlags) (*
 	if err != nil {
 		return nil, err
 	}
-	return &credentials{Credentials: files, files: files, vault: v, protection: protection, console: con}, nil
+	return &credentials{store: files, files: files, vault: v, protection: protection, console: con}, nil
 }
 
 // commandCredentials opens the store for a command.
@@ -248,7 +248,7 @@ func explainCredentials(err error) error {
 // connected tells the catalogue of providers whom there are credentials for.
 func (c *credentials) connected(ctx context.Context) func() ([]string, error) {
 	return func() ([]string, error) {
-		all, err := c.Credentials.Credentials(ctx)
+		all, err := c.store.Credentials(ctx)
 		ids := make([]string, 0, len(all))
 		for _, one := range all {
 			ids = append(ids, one.Provider)
