@@ -175,7 +175,7 @@ func TestProvidersSignedIn(t *testing.T) {
 	r := person{
 		config: configured,
 		env:    map[string]string{"OPENAI_API_KEY": "x", "GROQ_API_KEY": "x", "MISTRAL_API_KEY": "", "ANTHROPIC_API_KEY": "x"},
-		auth:   `{"anthropic": {"type": "oauth"}, "https://example.com": {"type": "wellknown"}, "xai": null}`,
+		auth:   `{"anthropic": {"type": "oauth", "access": "a", "refresh": "r", "expires": 0}, "https://example.com": {"type": "wellknown"}, "xai": null}`,
 	}.rig(t)
 	usable, all := r.providers()
 	if diff := cmp.Diff([]string{"acme config", "openai env", "anthropic api"}, sources(usable.Providers)); diff != "" {

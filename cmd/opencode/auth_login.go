@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -292,7 +293,7 @@ func chooseKept(ctx context.Context, kept *credentials, args []string, profile, 
 	}
 	var options []option
 	for i, c := range all {
-		options = append(options, option{c.String(), fmt.Sprint(i)})
+		options = append(options, option{c.String(), strconv.Itoa(i)})
 	}
 	answer, err := kept.console.Choose(ctx, "Which one?", flag, options)
 	if err != nil {

@@ -186,7 +186,7 @@ func TestNoSecretInCommands(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := fmt.Sprintf(`{"odd": {"type": %q, "x": %q}, "meta": {"type":"api","key":%q,"metadata":{"a":%q}}}`, odd, odd, odd, odd)
-	if err := os.WriteFile(filepath.Join(data, "auth.json"), []byte(text), 0o644); err != nil { //nolint:gosec // too open on purpose
+	if err := os.WriteFile(filepath.Join(data, "auth.json"), []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	var all strings.Builder
@@ -207,8 +207,19 @@ func TestNoSecretInCommands(t *testing.T) {
 	for _, protect := range [][]string{{"list", "--json"}, {"encrypt", "--protection", "keyfile"}} {
 		run("", protect...)
 		for _, args := range [][]string{
-			{"list"}, {"list", "--json"}, {"status", "anthropic"}, {"status", "openai", "--json"}, {"status", "odd"}, {"status", "meta", "--json"},
-			{"providers"}, {"providers", "--json"}, {"refresh", "--all", "--force"}, {"refresh", "odd"}, {"rotate"}, {"rekey"}, {"logout", "nobody"},
+			{"list"},
+			{"list", "--json"},
+			{"status", "anthropic"},
+			{"status", "openai", "--json"},
+			{"status", "odd"},
+			{"status", "meta", "--json"},
+			{"providers"},
+			{"providers", "--json"},
+			{"refresh", "--all", "--force"},
+			{"refresh", "odd"},
+			{"rotate"},
+			{"rekey"},
+			{"logout", "nobody"},
 		} {
 			run("", args...)
 		}

@@ -1,6 +1,7 @@
 package file
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -18,9 +19,29 @@ const maxCredentialBytes = 8 << 20
 
 var errTooLarge = fmt.Errorf("%w: larger than %d bytes", store.ErrCorrupt, maxCredentialBytes)
 
+// maxReads bounds how often a file is read that is replaced meanwhile.
+const maxReads = 5
+
 // read returns what is in both files. If the encrypted one is locked, all else
 // is returned beside the error.
 func (c *Credentials) read(ctx context.Context) (content, error) {
+	s, err := c.readOnce(ctx)
+	for range maxReads {
+		if !errors.Is(err, store.ErrLocked) {
+			break
+		}
+		// A new key may have replaced the one that this file needs, and then
+		// the file as well.
+		again, _, readErr := c.readFile(c.path + SealedSuffix)
+		if readErr != nil || bytes.Equal(again, s.raw) {
+			break
+		}
+		s, err = c.readOnce(ctx)
+	}
+	return s, err
+}
+
+func (c *Credentials) readOnce(ctx context.Context) (content, error) {
 	if err := ctx.Err(); err != nil {
 		return content{}, err
 	}
@@ -128,12 +149,8 @@ func (c *Credentials) readFile(path string) (data []byte, exists bool, err error
 // tighten takes from others what access they have to a file, and tells of it:
 // what they have read is not secret any more.
 func (c *Credentials) tighten(path string, f *os.File, info fs.FileInfo) (fs.FileInfo, error) {
-	var err error
-	if !c.readOnly {
-		err = f.Chmod(fileMode)
-	}
 	attrs := []any{slog.String("path", path), slog.String("mode", info.Mode().String())}
-	if c.readOnly || err != nil {
+	if c.readOnly || f.Chmod(fileMode) != nil {
 		c.log.Warn("credentials can be read by other users, and the mode cannot be changed", attrs...)
 		return info, nil
 	}

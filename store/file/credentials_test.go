@@ -34,9 +34,14 @@ func openCredentials(t *testing.T, cfg file.CredentialsConfig) *file.Credentials
 // reverser is a sealer whose encryption the tests can see through.
 type reverser struct {
 	locked error
+	// onOpen is called before a file is decrypted.
+	onOpen func()
 }
 
 func (r *reverser) Open(_ context.Context, sealed []byte) ([]byte, error) {
+	if r.onOpen != nil {
+		r.onOpen()
+	}
 	if r.locked != nil {
 		return nil, r.locked
 	}
@@ -238,6 +243,26 @@ func TestLockedCredentialsStay(t *testing.T) {
 	}
 	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a plain file was written beside the locked one: %v", err)
+	}
+}
+
+// TestNewKeyWhileReading replaces the file and its key after the file was read
+// and before its key was looked for.
+func TestNewKeyWhileReading(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), authName)
+	put(t, openCredentials(t, file.CredentialsConfig{Path: path, Sealer: &reverser{}, SealNew: true}), "p", "k")
+	late := &reverser{locked: store.ErrLocked}
+	calls := 0
+	late.onOpen = func() {
+		if calls++; calls == 1 {
+			put(t, openCredentials(t, file.CredentialsConfig{Path: path, Sealer: &reverser{}}), "q", "k")
+			return
+		}
+		late.locked = nil
+	}
+	if got := providersOf(t, openCredentials(t, file.CredentialsConfig{Path: path, Sealer: late})); len(got) != 2 || calls != 2 {
+		t.Errorf("Credentials = %v after %d looks, want both after 2", got, calls)
 	}
 }
 
