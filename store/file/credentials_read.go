@@ -150,7 +150,8 @@ func (c *Credentials) readFile(path string) (data []byte, exists bool, err error
 // what they have read is not secret any more.
 func (c *Credentials) tighten(path string, f *os.File, info fs.FileInfo) (fs.FileInfo, error) {
 	attrs := []any{slog.String("path", path), slog.String("mode", info.Mode().String())}
-	if c.readOnly || f.Chmod(fileMode) != nil {
+	repaired := !c.readOnly && f.Chmod(fileMode) == nil
+	if !repaired {
 		c.log.Warn("credentials can be read by other users, and the mode cannot be changed", attrs...)
 		return info, nil
 	}
