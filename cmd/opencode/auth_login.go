@@ -235,9 +235,8 @@ func logout(cmd *cobra.Command, kept *credentials, s signIn, args []string, prof
 	switch {
 	case errors.Is(err, store.ErrNotExist):
 		return notSignedIn(key)
-	case errors.Is(err, store.ErrCorrupt):
-		// An entry that is not understood can be forgotten all the same; a
-		// file that is not cannot, and says so below.
+	case errors.Is(err, store.ErrUnknown):
+		// It can be forgotten all the same.
 	case err != nil:
 		return err
 	case s.revoke != nil:

@@ -233,6 +233,8 @@ func explainCredentials(err error) error {
 	switch {
 	case errors.Is(err, store.ErrReadOnly):
 		return withHint(err, "the credentials of this machine are managed: "+envAuthContent+", "+envAuthReadOnly+" or the mode of the directory says so")
+	case errors.Is(err, store.ErrUnknown):
+		return withHint(err, "another program or version wrote it; `opencode auth login` replaces it, `opencode auth logout` removes it")
 	case errors.Is(err, store.ErrNewer):
 		return withHint(err, "use the version that wrote it")
 	case errors.Is(err, store.ErrLocked) && strings.Contains(err.Error(), "passphrase"):

@@ -197,12 +197,12 @@ func (o object) credentials() (known []store.Credential, unknown []string) {
 
 // decodeCredential reads an entry. Its errors tell nothing of what is in it.
 func decodeCredential(key store.CredentialKey, raw json.RawMessage) (store.Credential, error) {
-	corrupt := func(what string) (store.Credential, error) {
-		return store.Credential{}, fmt.Errorf("%w: %s", store.ErrCorrupt, what)
+	unknown := func(what string) (store.Credential, error) {
+		return store.Credential{}, fmt.Errorf("%w: %s", store.ErrUnknown, what)
 	}
 	o, err := decodeObject(raw)
 	if err != nil {
-		return corrupt("not an object")
+		return unknown("not an object")
 	}
 	c := store.Credential{CredentialKey: key}
 	texts := map[string]string{}
@@ -221,12 +221,12 @@ func decodeCredential(key store.CredentialKey, raw json.RawMessage) (store.Crede
 		c.AccountID, c.EnterpriseURL = texts["accountId"], texts["enterpriseUrl"]
 		var ok bool
 		if c.Expires, ok = decodeMillis(o.get("expires")); !ok {
-			return corrupt(`"expires" is not a number of milliseconds`)
+			return unknown(`"expires" is not a number of milliseconds`)
 		}
 	case store.CredentialWellKnown:
 		c.EnvName, c.Token = texts["key"], store.NewSecretText(texts["token"])
 	default:
-		return corrupt("its type is not known")
+		return unknown("its type is not known")
 	}
 	// Without it nothing else is lost.
 	c.Created, _ = decodeMillis(o.get("created"))
@@ -242,7 +242,7 @@ func decodeCredential(key store.CredentialKey, raw json.RawMessage) (store.Crede
 		}
 	}
 	if c.Validate() != nil {
-		return corrupt("it lacks what its type needs, or holds what cannot be sent")
+		return unknown("it lacks what its type needs, or holds what cannot be sent")
 	}
 	return c, nil
 }

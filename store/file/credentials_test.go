@@ -129,8 +129,8 @@ func TestWhatOthersWrote(t *testing.T) {
 	if err != nil || !cmp.Equal(state.Unknown, []string{"future", "odd name"}) {
 		t.Errorf("State = %+v, %v", state, err)
 	}
-	if _, err := s.Credential(t.Context(), "future", ""); !errors.Is(err, store.ErrCorrupt) {
-		t.Errorf("Credential of an unknown type = %v, want ErrCorrupt", err)
+	if _, err := s.Credential(t.Context(), "future", ""); !errors.Is(err, store.ErrUnknown) {
+		t.Errorf("Credential of an unknown type = %v, want ErrUnknown", err)
 	}
 	for _, key := range []store.CredentialKey{{Provider: "o"}, {Provider: "k"}, {Provider: "https://corp.example"}, {Provider: "forever"}} {
 		if _, err := s.UpdateCredential(t.Context(), key, func(c *store.Credential) error {
