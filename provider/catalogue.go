@@ -22,9 +22,9 @@ const Placeholder = "none"
 type Config struct {
 	// Env looks an environment variable up. Without it none is set.
 	Env func(name string) (value string, ok bool)
-	// AuthFile is the file with credentials, which need not exist. Without it
-	// there are none.
-	AuthFile string
+	// Connected returns the ids of the providers that a credential is kept
+	// for, as it is at the moment. Without it there are none.
+	Connected func() ([]string, error)
 	// Defined are the providers that the configuration file defines, by id.
 	Defined map[string]Definition
 	// Models are models that the configuration file names as provider/model.
@@ -51,8 +51,8 @@ type entry struct {
 	Doc   string   `json:"doc"`
 }
 
-// New returns a catalogue. It reads the file with credentials once, so that
-// one that cannot be read is told of at the start.
+// New returns a catalogue. It looks at the credentials once, so that those that
+// cannot be read are told of at the start.
 func New(cfg Config) (*Catalogue, error) {
 	dec := json.NewDecoder(bytes.NewReader(catalogueJSON))
 	dec.DisallowUnknownFields()
@@ -62,7 +62,7 @@ func New(cfg Config) (*Catalogue, error) {
 	}
 	known := map[string]Provider{}
 	for _, e := range entries {
-		known[e.ID] = Provider{ID: e.ID, Name: e.Name, Env: e.Env, BaseURL: e.API, Style: e.Style}
+		known[e.ID] = Provider{ID: e.ID, Name: e.Name, Env: append(e.Env, moreVariables(e.ID)...), BaseURL: e.API, Style: e.Style}
 	}
 	var errs []error
 	for id, d := range cfg.Defined {
@@ -78,7 +78,7 @@ func New(cfg Config) (*Catalogue, error) {
 		p.Models = withNamed(p, cfg.Models)
 		c.known = append(c.known, p)
 	}
-	_, err := signedIn(cfg.AuthFile)
+	_, err := c.signedIn()
 	if err := errors.Join(append(errs, err)...); err != nil {
 		return nil, err
 	}
@@ -128,7 +128,7 @@ func withNamed(p Provider, named []string) []Model {
 // Providers returns all providers by id, with what they are connected by at
 // this moment: signing in needs no restart.
 func (c *Catalogue) Providers() ([]Provider, error) {
-	entries, err := signedIn(c.cfg.AuthFile)
+	entries, err := c.signedIn()
 	if err != nil {
 		return nil, err
 	}
@@ -137,6 +137,25 @@ func (c *Catalogue) Providers() ([]Provider, error) {
 		list[i].Source = c.source(list[i], entries)
 	}
 	return list, nil
+}
+
+// ErrCredentials means that the credentials of the user cannot be used.
+var ErrCredentials = errors.New("the credentials cannot be used")
+
+// signedIn returns the ids that a credential is kept for.
+func (c *Catalogue) signedIn() (map[string]bool, error) {
+	ids := map[string]bool{}
+	if c.cfg.Connected == nil {
+		return ids, nil
+	}
+	connected, err := c.cfg.Connected()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrCredentials, err)
+	}
+	for _, id := range connected {
+		ids[id] = true
+	}
+	return ids, nil
 }
 
 func (c *Catalogue) source(p Provider, entries map[string]bool) Source {

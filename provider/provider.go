@@ -2,8 +2,8 @@
 // the user has a credential for, and which models the user has named.
 //
 // It tells that a credential exists, never what it is: no type of this package
-// has a field that could hold one, and of the file with credentials only the
-// names of its entries are kept. Nothing here calls a provider.
+// has a field that could hold one, and of those that are kept it is given the
+// ids of the providers only. Nothing here calls a provider.
 //
 // The catalogue is compiled in. Its facts are from models.dev, under the MIT
 // licence that stands in the file NOTICE beside it.
@@ -23,7 +23,7 @@ const (
 	SourceConfig
 	// SourceEnv means that one of its environment variables is set.
 	SourceEnv
-	// SourceAPI means that the file with credentials has an entry for it.
+	// SourceAPI means that a credential is kept for it.
 	SourceAPI
 )
 

@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"net/url"
@@ -15,6 +16,7 @@ import (
 	"opencode/provider"
 	"opencode/server"
 	"opencode/settings"
+	"opencode/store/file"
 )
 
 // starts are the routes that clients ask for at their start.
@@ -31,6 +33,19 @@ type person struct {
 	config string
 	env    map[string]string
 	auth   string
+}
+
+// connected tells whom a file has credentials for, as the program wires it.
+func connected(t *testing.T, path string) func() ([]string, error) {
+	t.Helper()
+	c := must(file.OpenCredentials(file.CredentialsConfig{Path: path}))(t)
+	return func() (ids []string, err error) {
+		all, err := c.Credentials(context.Background())
+		for _, credential := range all {
+			ids = append(ids, credential.Provider)
+		}
+		return ids, err
+	}
 }
 
 // rig serves for the user, as the program wires it.
@@ -50,8 +65,8 @@ func (p person) rig(t *testing.T) *rig {
 	write("opencode.jsonc", p.config)
 	s := must(settings.Read(dir))(t)
 	c := must(provider.New(provider.Config{
-		Env:      func(name string) (string, bool) { v, ok := p.env[name]; return v, ok },
-		AuthFile: write("auth.json", p.auth), Defined: s.Providers, Models: s.Models(),
+		Env:       func(name string) (string, bool) { v, ok := p.env[name]; return v, ok },
+		Connected: connected(t, write("auth.json", p.auth)), Defined: s.Providers, Models: s.Models(),
 		Enabled: s.EnabledProviders, Disabled: s.DisabledProviders,
 	}))(t)
 	return serve(t, options{change: func(cfg *server.Config) {
@@ -160,7 +175,7 @@ func TestProvidersSignedIn(t *testing.T) {
 	r := person{
 		config: configured,
 		env:    map[string]string{"OPENAI_API_KEY": "x", "GROQ_API_KEY": "x", "MISTRAL_API_KEY": "", "ANTHROPIC_API_KEY": "x"},
-		auth:   `{"anthropic": {"type": "oauth"}, "https://example.com": {"type": "wellknown"}, "xai": null}`,
+		auth:   `{"anthropic": {"type": "oauth", "access": "a", "refresh": "r", "expires": 0}, "https://example.com": {"type": "wellknown"}, "xai": null}`,
 	}.rig(t)
 	usable, all := r.providers()
 	if diff := cmp.Diff([]string{"acme config", "openai env", "anthropic api"}, sources(usable.Providers)); diff != "" {
@@ -210,12 +225,12 @@ func TestProvidersWithoutModel(t *testing.T) {
 func TestSignInNeedsNoRestart(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "auth.json")
-	c := must(provider.New(provider.Config{AuthFile: path}))(t)
+	c := must(provider.New(provider.Config{Connected: connected(t, path)}))(t)
 	r := serve(t, options{change: func(cfg *server.Config) { cfg.Providers = c }})
 	if _, all := r.providers(); len(all.Connected) != 0 {
 		t.Fatalf("connected %q before", all.Connected)
 	}
-	if err := os.WriteFile(path, []byte(`{"anthropic":{"type":"api"}}`), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte(`{"anthropic":{"type":"api","key":"k"}}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, all := r.providers(); !cmp.Equal(all.Connected, []string{"anthropic"}) {

@@ -29,11 +29,24 @@ written in Rego, which a team can read, test and extend.`,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.SetVersionTemplate("{{.Version}}\n")
+	// Methods of sign-in beside the API key go in here.
+	var methods signIn
 	root.AddCommand(
 		newServeCmd(),
 		newDoctorCmd(),
-		group("auth", "Manage access", `  opencode auth token create --name me`,
+		group("auth", "Manage access to the server and to providers", `  opencode auth token create --name me
+  opencode auth login anthropic`,
 			newAuthTokenCmd(),
+			newAuthLoginCmd(methods),
+			newAuthLogoutCmd(methods),
+			newAuthListCmd(),
+			newAuthStatusCmd(methods),
+			newAuthRefreshCmd(methods),
+			newAuthRotateCmd(methods),
+			newAuthProvidersCmd(methods),
+			newAuthEncryptCmd(),
+			newAuthDecryptCmd(),
+			newAuthRekeyCmd(),
 		),
 		group("policy", "Test, check and write policies", `  opencode policy test policies/examples/team`,
 			newPolicyTestCmd(),

@@ -3,9 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"os"
-	"path/filepath"
 
 	"opencode/provider"
 	"opencode/server"
@@ -23,14 +23,13 @@ type user struct {
 // is signed in to. What is wrong is told before anything is opened.
 func readUser(ctx context.Context, logger *slog.Logger) (user, error) {
 	config, configErr := configDir()
-	data, dataErr := dataDir()
 	state, stateErr := stateDir()
 	home, homeErr := os.UserHomeDir()
 	if homeErr != nil {
-		// The three above are known without one; clients only show it.
+		// The two above are known without one; clients only show it.
 		home = ""
 	}
-	if err := errors.Join(configErr, dataErr, stateErr); err != nil {
+	if err := errors.Join(configErr, stateErr); err != nil {
 		return user{}, err
 	}
 	s, err := settings.Read(config)
@@ -41,16 +40,18 @@ func readUser(ctx context.Context, logger *slog.Logger) (user, error) {
 		logger.LogAttrs(ctx, slog.LevelWarn, "settings without effect on this server; what is permitted is for the policy to say",
 			slog.String("file", s.Path), slog.Any("members", s.Ignored))
 	}
-	auth := filepath.Join(data, "auth.json")
+	// A server has nobody to ask: what needs a passphrase needs it in the
+	// environment.
+	kept, err := openCredentials(console{out: io.Discard}, logger, protectionFlags{})
+	if err != nil {
+		return user{}, err
+	}
 	providers, err := provider.New(provider.Config{
-		Env: os.LookupEnv, AuthFile: auth, Defined: s.Providers, Models: s.Models(),
+		Env: os.LookupEnv, Connected: kept.connected(ctx), Defined: s.Providers, Models: s.Models(),
 		Enabled: s.EnabledProviders, Disabled: s.DisabledProviders,
 	})
-	switch {
-	case errors.Is(err, provider.ErrAuthFile):
-		return user{}, withHint(err, "move the file away and sign in again")
-	case err != nil:
-		return user{}, err
+	if err != nil {
+		return user{}, explainCredentials(err)
 	}
 	return user{settings: s, providers: providers, paths: server.Paths{Home: home, State: state, Config: config}}, nil
 }

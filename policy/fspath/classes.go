@@ -85,6 +85,8 @@ var rules = []rule{
 	{path: ".env", class: secret},
 	{path: ".env.*", class: secret},
 	{path: "auth.json", class: secret, within: "opencode"},
+	{path: "auth.json.age", class: secret, within: "opencode"},
+	{path: "auth-keys", class: secret, below: true, within: "opencode"},
 	{path: "mcp-auth.json", class: secret, within: "opencode"},
 	{path: "auth-tokens.json", class: secret},
 

@@ -364,7 +364,7 @@ func TestClass(t *testing.T) {
 			"/home/u/.ssh/id_rsa", "/home/u/.ssh/config", "/home/u/.ssh", "id_ed25519", "k/id_rsa", "/home/u/.aws/credentials",
 			"/home/u/.config/gcloud/x/y", "/home/u/.kube/config", "/home/u/.netrc", ".npmrc", ".pypirc", ".git-credentials", ".env", ".env.local",
 			".env.production", "sub/.env", ".ENV", ".Env.Local", ".e\u200bnv", ".\u017f\u017fh/x", ".env.", ".env ", "server.pem", "a/b.KEY", "x.p12",
-			"/home/u/.local/share/opencode/auth.json", "/home/u/.config/opencode/auth-tokens.json", "auth-tokens.json", ".bash_history",
+			"/home/u/.local/share/opencode/auth.json", "/home/u/.local/share/opencode/auth.json.age", "/home/u/.config/opencode/auth-keys/x.txt", "/home/u/.config/opencode/auth-tokens.json", "auth-tokens.json", ".bash_history",
 			".zsh_history", ".python_history", "/home/u/.local/share/fish/fish_history", "/home/u/.gnupg/x", "/home/u/.mozilla/firefox/x/logins.json",
 			"/home/u/.config/google-chrome-beta/Default/Cookies", "/Users/u/Library/Application Support/Google/Chrome/Default/Cookies",
 			"/proc/1/environ", "/proc/self/environ", "/etc/shadow", "/etc/shadow-", "/etc/ssh/ssh_host_rsa_key", ".git/x.pem", ".claude/.env",

@@ -33,7 +33,11 @@ func TestMain(m *testing.M) {
 	}
 	steps := 0
 	_, err := fmt.Sscan(os.Getenv(writerSteps), &steps)
-	if err == nil {
+	switch {
+	case err != nil:
+	case os.Getenv(writerKind) == refreshes:
+		err = refresher(context.Background(), dir, steps)
+	default:
 		err = writer(context.Background(), dir, steps)
 	}
 	if err != nil {

@@ -62,6 +62,25 @@ func lockFile(ctx context.Context, path string, wait lockWait) (unlock func(), e
 	}, nil
 }
 
+// Replace writes a small file that only its owner may read, and makes its
+// directory if there is none, so that at any moment there is the whole old
+// content or the whole new one.
+func Replace(ctx context.Context, path string, data []byte) error {
+	if err := makeDir(filepath.Dir(path)); err != nil {
+		return err
+	}
+	path, err := resolve(path)
+	if err != nil {
+		return err
+	}
+	unlock, err := lockFile(ctx, path, waitForLock)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return replaceFile(path, data)
+}
+
 // replaceFile replaces the file at path, which must be locked, so that at any
 // moment there is the whole old content or the whole new one.
 func replaceFile(path string, data []byte) (err error) {
