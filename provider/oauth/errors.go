@@ -49,22 +49,22 @@ var (
 	ErrNotRenewable = errors.New("cannot be renewed")
 )
 
-// Hinted is an error with a sentence that says what to do about it.
-type Hinted struct {
+// HintedError is an error with a sentence that says what to do about it.
+type HintedError struct {
 	err  error
 	hint string
 }
 
 // Error implements error.
-func (e *Hinted) Error() string { return e.err.Error() }
+func (e *HintedError) Error() string { return e.err.Error() }
 
 // Unwrap returns the error itself.
-func (e *Hinted) Unwrap() error { return e.err }
+func (e *HintedError) Unwrap() error { return e.err }
 
 // Hint returns what to do.
-func (e *Hinted) Hint() string { return e.hint }
+func (e *HintedError) Hint() string { return e.hint }
 
-func hinted(err error, hint string) error { return &Hinted{err, hint} }
+func hinted(err error, hint string) error { return &HintedError{err, hint} }
 
 // ServerError is a refusal by a server. It repeats nothing that the server
 // wrote but an error code that a standard knows: anything else could hold what

@@ -118,12 +118,12 @@ func (r *Refresher) Rejected(ctx context.Context, rejected store.Credential) (st
 // minute, and counts the question as a renewal.
 func (r *Refresher) mayForce(cred store.Credential) bool {
 	now := r.now()
-	if within(now, renewedAt(cred), forceEvery) {
+	if justBefore(now, renewedAt(cred)) {
 		return false
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if within(now, r.forced[cred.CredentialKey], forceEvery) {
+	if justBefore(now, r.forced[cred.CredentialKey]) {
 		return false
 	}
 	r.forced[cred.CredentialKey] = now
@@ -140,7 +140,7 @@ func (r *Refresher) due(cred store.Credential) bool {
 	if cred.Access.IsZero() || cred.ExpiresWithin(now, 0) {
 		return true
 	}
-	return cred.ExpiresWithin(now, refreshSkew) && !within(now, renewedAt(cred), refreshSkew)
+	return cred.ExpiresWithin(now, refreshSkew) && !justBefore(now, renewedAt(cred))
 }
 
 // renew renews the credential while nobody else can, if what is stored by then
@@ -206,10 +206,10 @@ func renewedAt(cred store.Credential) time.Time {
 	return time.UnixMilli(ms)
 }
 
-// within reports whether at is in the span before now. What is in the future
+// justBefore reports whether at is in the minute before now. What is in the future
 // was written by a clock that went wrong, and does not count.
-func within(now, at time.Time, span time.Duration) bool {
-	return !at.IsZero() && !at.After(now) && now.Sub(at) < span
+func justBefore(now, at time.Time) bool {
+	return !at.IsZero() && !at.After(now) && now.Sub(at) < forceEvery
 }
 
 // renewError says what to do about a refresh that was refused. The store keeps

@@ -107,7 +107,7 @@ func (s *Source) Renew(ctx context.Context, mark [32]byte) (bool, error) {
 			s.mu.Unlock()
 			return true, nil
 		}
-		if now := s.r.now(); !within(now, s.forced, forceEvery) {
+		if now := s.r.now(); !justBefore(now, s.forced) {
 			s.forced, s.chained, renewChain = now, chainToken{}, true
 		}
 	}
@@ -127,7 +127,7 @@ func (s *Source) BaseURL(ctx context.Context) (string, error) {
 	}
 	m, err := s.r.cfg.Client.methodOf(cred)
 	if err != nil {
-		return "", nil //nolint:nilerr // a credential of no known method has no place of its own
+		return "", nil
 	}
 	if _, _, err := s.secret(ctx, cred); err != nil {
 		return "", err
