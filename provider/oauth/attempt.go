@@ -287,7 +287,7 @@ func parsePasted(pasted, state string) (code string, more url.Values, err error)
 func checkCallback(query url.Values, state string) (string, error) {
 	for _, name := range []string{"state", "code", "error"} {
 		if len(query[name]) > 1 {
-			return "", fmt.Errorf("the redirect %w: it has %s twice", ErrCode, name)
+			return "", hinted(fmt.Errorf("the redirect %w: it has %s twice", ErrCode, name), "start again")
 		}
 	}
 	if !sameText(query.Get("state"), state) {
