@@ -260,9 +260,9 @@ func parsePasted(pasted, state string) (code string, more url.Values, err error)
 	if !printable(text) || strings.Contains(text, " ") {
 		return "", nil, again(fmt.Errorf("what was pasted %w: it has blanks or control characters", ErrCode))
 	}
-	if strings.HasPrefix(text, "https://") || strings.HasPrefix(text, "http://") {
+	if strings.Contains(text, "://") {
 		u, err := url.Parse(text)
-		if err != nil {
+		if err != nil || u.Scheme != "https" && u.Scheme != "http" {
 			return "", nil, again(fmt.Errorf("what was pasted %w: it is no whole address", ErrCode))
 		}
 		query, err := url.ParseQuery(u.RawQuery)

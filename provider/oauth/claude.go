@@ -90,7 +90,7 @@ func NewClaudeSession(cfg ClaudeConfig) (*ClaudeSession, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	get := func(name, byDefault string) string {
-		if value, _ := cfg.Env(name); strings.TrimSpace(value) != "" {
+		if value, ok := cfg.Env(name); ok && strings.TrimSpace(value) != "" {
 			return strings.TrimSpace(value)
 		}
 		return byDefault

@@ -62,11 +62,6 @@ func (m *machine) called(tb testing.TB) string {
 	return string(text)
 }
 
-// session is what Claude Code keeps, ending at a time.
-func session(access string, expires time.Time) string {
-	return fmt.Sprintf(`{"claudeAiOauth":{"accessToken":%q,"refreshToken":"rt-secret","expiresAt":%d,"scopes":["user:inference"],"subscriptionType":"max"}}`, access, expires.UnixMilli())
-}
-
 func (m *machine) newSession() (*oauth.ClaudeSession, error) {
 	return oauth.NewClaudeSession(oauth.ClaudeConfig{
 		Home: m.home, Env: m.lookUp, Keychain: m.keychain, Command: filepath.Join(m.bin, "claude"), Now: m.clock.Now,

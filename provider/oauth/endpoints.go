@@ -188,8 +188,8 @@ func merged(base, over map[string]string) map[string]string {
 func (e Endpoint) withEnv(env func(string) (string, bool)) Endpoint {
 	to := e.texts()
 	for name, variable := range e.Env {
-		value, _ := env(variable)
-		if value = strings.TrimSpace(value); value == "" {
+		value, ok := env(variable)
+		if value = strings.TrimSpace(value); !ok || value == "" {
 			continue
 		}
 		if name == "scopes" {

@@ -291,3 +291,8 @@ func (m *memory) DeleteCredential(_ context.Context, key store.CredentialKey) er
 	delete(m.held, key)
 	return nil
 }
+
+// session is what Claude Code keeps, ending at a time.
+func session(access string, expires time.Time) string {
+	return fmt.Sprintf(`{"claudeAiOauth":{"accessToken":%q,"refreshToken":"rt-secret","expiresAt":%d,"scopes":["user:inference"],"subscriptionType":"max"}}`, access, expires.UnixMilli())
+}

@@ -66,7 +66,7 @@ func (c *Client) profileCredential(m Method, profile, cliProfile string) (store.
 var ErrExpiredProfile = errors.New("its access token is expired")
 
 func (c *Client) cliDir() (string, error) {
-	if dir, _ := c.cfg.Env("ANTHROPIC_CONFIG_DIR"); strings.TrimSpace(dir) != "" {
+	if dir, ok := c.cfg.Env("ANTHROPIC_CONFIG_DIR"); ok && strings.TrimSpace(dir) != "" {
 		return strings.TrimSpace(dir), nil
 	}
 	home, _ := c.cfg.Env("HOME")
