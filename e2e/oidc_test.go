@@ -160,6 +160,7 @@ func startOIDC(tb testing.TB) *oidcServer {
 
 // answers reads a request for tokens, and answers it if the proxy has to.
 func (s *oidcServer) answers(tb testing.TB, w http.ResponseWriter, r *http.Request) bool {
+	tb.Helper()
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		tb.Error(err)

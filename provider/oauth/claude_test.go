@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -241,9 +242,7 @@ func TestKeychainComesFirst(t *testing.T) {
 	} {
 		m := newMachine(t)
 		m.write(t, credentialsFile, session("file", hour))
-		for k, v := range d.env {
-			m.env[k] = v
-		}
+		maps.Copy(m.env, d.env)
 		m.keychain = &d.keychain
 		if cred, err := m.signIn(t); err != nil || cred.Access.Reveal() != d.want {
 			t.Errorf("%s: %q, %v after asking for %q, want %s", name, cred.Access.Reveal(), err, d.keychain.asked, d.want)
