@@ -202,6 +202,8 @@ type memory struct {
 	held map[store.CredentialKey]*held
 	// readOnly makes every change fail.
 	readOnly bool
+	// full makes writing fail, after change was called.
+	full bool
 	// writes counts the changes.
 	writes int
 }
@@ -280,6 +282,9 @@ func (m *memory) UpdateCredential(ctx context.Context, key store.CredentialKey, 
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.full {
+		return store.Credential{}, errors.New("no space left on device")
+	}
 	h.cred = c
 	m.writes++
 	return c, nil

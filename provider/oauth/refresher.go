@@ -44,6 +44,16 @@ type Refresher struct {
 	// forced is when each credential was last renewed for a rejection, which
 	// may have failed and left no trace in the store. Guarded by mu.
 	forced map[store.CredentialKey]time.Time
+	// unkept are credentials that a server gave and the store did not take. The
+	// server has forgotten the ones before, so that the next attempt has to
+	// keep these and not ask again. Guarded by mu.
+	unkept map[store.CredentialKey]unkept
+}
+
+// unkept is a renewed credential, and the refresh token that it was got with.
+type unkept struct {
+	from store.SecretText
+	cred store.Credential
 }
 
 // NewRefresher returns a refresher.
@@ -54,7 +64,10 @@ func NewRefresher(cfg RefresherConfig) (*Refresher, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Refresher{cfg: cfg, now: cfg.Client.cfg.Now, logger: cfg.Logger, forced: map[store.CredentialKey]time.Time{}}, nil
+	return &Refresher{
+		cfg: cfg, now: cfg.Client.cfg.Now, logger: cfg.Logger,
+		forced: map[store.CredentialKey]time.Time{}, unkept: map[store.CredentialKey]unkept{},
+	}, nil
 }
 
 // Fresh returns the credential, renewed if it ends within a minute. If that
@@ -160,6 +173,10 @@ func (r *Refresher) renew(ctx context.Context, cred store.Credential, needed fun
 		if !needed(*c) {
 			return nil
 		}
+		if got, ok := r.gotBefore(*c); ok {
+			*c = got
+			return nil
+		}
 		asking := ctx
 		if hasRefresh(*c) {
 			if !release() {
@@ -171,11 +188,20 @@ func (r *Refresher) renew(ctx context.Context, cred store.Credential, needed fun
 		if err != nil {
 			return err
 		}
-		*c = r.stamped(renewed)
+		renewed = r.stamped(renewed)
+		r.mu.Lock()
+		r.unkept[c.CredentialKey] = unkept{c.Refresh, renewed}
+		r.mu.Unlock()
+		*c = renewed
 		return nil
 	})
 	switch {
 	case err == nil:
+		r.mu.Lock()
+		if kept, ok := r.unkept[cred.CredentialKey]; ok && kept.cred.Refresh.Equal(updated.Refresh) {
+			delete(r.unkept, cred.CredentialKey)
+		}
+		r.mu.Unlock()
 		return updated, nil
 	case errors.Is(err, store.ErrReadOnly) && !rotates:
 		// Another program renews these, and nothing is lost if they are not kept.
@@ -184,6 +210,20 @@ func (r *Refresher) renew(ctx context.Context, cred store.Credential, needed fun
 		return store.Credential{}, hinted(fmt.Errorf("refresh %s: %w", cred.CredentialKey, err), "renew it where the store can be written: opencode auth refresh "+cred.Provider)
 	}
 	return store.Credential{}, fmt.Errorf("refresh %s: %w", cred.CredentialKey, err)
+}
+
+// gotBefore returns the credential that a server gave for this one and that the
+// store did not take.
+func (r *Refresher) gotBefore(cred store.Credential) (store.Credential, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	u, ok := r.unkept[cred.CredentialKey]
+	if !ok || !hasRefresh(cred) || !u.from.Equal(cred.Refresh) || u.cred.Method != cred.Method {
+		// The user has signed in again meanwhile, or another process renewed it.
+		delete(r.unkept, cred.CredentialKey)
+		return store.Credential{}, false
+	}
+	return u.cred, true
 }
 
 // stamped returns the credential with the time of its renewal, which all

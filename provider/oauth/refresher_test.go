@@ -232,6 +232,49 @@ func TestCancelDoesNotLoseTokens(t *testing.T) {
 	}
 }
 
+func TestStoreThatCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	s, vault := newRotating(t), newMemory(kept(start))
+	r := newRefresher(t, s, vault, newClock())
+	vault.full = true
+	for range 3 {
+		// What is not durable is not used.
+		if cred, err := r.Fresh(t.Context(), "corp", ""); err == nil || !cred.Access.IsZero() {
+			t.Errorf("Fresh = %v, %v, want an error", cred, err)
+		}
+	}
+	if s.count() != 1 || s.stolen {
+		t.Errorf("%d refreshes, reuse %v, want one: the server has rotated", s.count(), s.stolen)
+	}
+	vault.full = false
+	cred, err := r.Fresh(t.Context(), "corp", "")
+	stored, _ := vault.Credential(t.Context(), "corp", "")
+	if err != nil || cred.Access.Reveal() != "access-1" || stored.Refresh.Reveal() != "refresh-1" || s.count() != 1 {
+		t.Errorf("Fresh later = %q, %v after %d refreshes, want what the server gave", cred.Access.Reveal(), err, s.count())
+	}
+	if cred, err := r.Force(t.Context(), "corp", ""); err != nil || cred.Access.Reveal() != "access-2" {
+		t.Errorf("Force = %q, %v, want a new one", cred.Access.Reveal(), err)
+	}
+
+	// Of a sign-in in between nothing is taken back.
+	vault.full = true
+	if _, err := r.Force(t.Context(), "corp", ""); err == nil {
+		t.Error("Force succeeded")
+	}
+	vault.full = false
+	s.state.Lock()
+	s.current = "another-sign-in"
+	s.state.Unlock()
+	signedIn := kept(start)
+	signedIn.Refresh = store.NewSecretText("another-sign-in")
+	if err := vault.PutCredential(t.Context(), signedIn); err != nil {
+		t.Fatal(err)
+	}
+	if cred, err := r.Fresh(t.Context(), "corp", ""); err != nil || cred.Access.Reveal() != "access-4" {
+		t.Errorf("Fresh after another sign-in = %q, %v, want its own", cred.Access.Reveal(), err)
+	}
+}
+
 func TestShortLife(t *testing.T) {
 	t.Parallel()
 	s, c := newRotating(t), newClock()
