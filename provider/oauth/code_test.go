@@ -149,6 +149,8 @@ func badAnswers() map[string]struct {
 		"negative expires_in":    {200, "application/json", `{"access_token":"SECRET","expires_in":-1}`, oauth.ErrAnswer},
 		"token bound to a key":   {200, "application/json", `{"access_token":"SECRET","token_type":"DPoP"}`, oauth.ErrAnswer},
 		"huge":                   {200, "application/json", `{"access_token":"` + strings.Repeat(secret, 1<<16) + `"}`, oauth.ErrAnswer},
+		"padded":                 {200, "application/json", `{"access_token":"SECRET","x":"` + strings.Repeat("x", 300<<10) + `"}`, oauth.ErrAnswer},
+		"padded with blanks":     {200, "application/json", `{"access_token":"SECRET"}` + strings.Repeat(" ", 300<<10), oauth.ErrAnswer},
 		"redirect":               {302, "application/json", `{"access_token":"SECRET"}`, nil},
 		"redirect that keeps":    {307, "application/json", `{"access_token":"SECRET"}`, nil},
 		"no connection":          {0, "", "", nil},
@@ -183,6 +185,29 @@ func TestTokenAnswersThatCannotBeUsed(t *testing.T) {
 				t.Errorf("%d requests were made, want 1: nothing follows a redirect", n.count())
 			}
 		})
+	}
+}
+
+// endless is a server that never stops.
+type endless struct{}
+
+func (endless) RoundTrip(r *http.Request) (*http.Response, error) {
+	body := io.MultiReader(strings.NewReader(`{"access_token":"t","x":"`), endless{})
+	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(body), Request: r}, nil
+}
+
+func (endless) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = 'x'
+	}
+	return len(p), nil
+}
+
+func TestEndlessAnswer(t *testing.T) {
+	t.Parallel()
+	c := newClient(t, always(200, ``), func(cfg *oauth.Config) { cfg.HTTP = &http.Client{Transport: endless{}} })
+	if _, err := begin(t, c, "pasted", oauth.Options{}).Finish(t.Context(), "code"); !errors.Is(err, oauth.ErrAnswer) {
+		t.Errorf("Finish = %v, want ErrAnswer", err)
 	}
 }
 

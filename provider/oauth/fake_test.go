@@ -99,6 +99,9 @@ func (n *network) RoundTrip(r *http.Request) (*http.Response, error) {
 	n.mu.Unlock()
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	status, contentType, text := n.answer(r, count)
+	if err := r.Context().Err(); err != nil {
+		return nil, err
+	}
 	if status == 0 {
 		return nil, fmt.Errorf("connection to %s refused", r.URL.Host)
 	}
@@ -204,6 +207,8 @@ type memory struct {
 	readOnly bool
 	// full makes writing fail, after change was called.
 	full bool
+	// read is called after each reading, if it is set.
+	read func()
 	// writes counts the changes.
 	writes int
 }
@@ -247,6 +252,9 @@ func (m *memory) Credential(_ context.Context, provider, profile string) (store.
 	h, err := m.find(store.CredentialKey{Provider: provider, Profile: profile})
 	if err != nil {
 		return store.Credential{}, err
+	}
+	if m.read != nil {
+		defer m.read()
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

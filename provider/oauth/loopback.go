@@ -123,7 +123,7 @@ func (l *loopback) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Content-Security-Policy", contentPolicy())
 	// A name that somebody else made point here is not this address.
-	if r.Host != l.host || !sameText(r.URL.Path, l.path) || l.used.Load() {
+	if r.Host != l.host || !sameText(r.URL.Path, l.path) {
 		http.NotFound(w, r)
 		return
 	}

@@ -109,7 +109,15 @@ func TestFresh(t *testing.T) {
 func TestOneRefresherAtATime(t *testing.T) {
 	t.Parallel()
 	s, vault, c := newRotating(t), newMemory(kept(start)), newClock()
-	var running sync.WaitGroup
+	// Nobody has new tokens before all have seen that the old ones are over.
+	var unread, running sync.WaitGroup
+	unread.Add(8 * 4)
+	vault.read = unread.Done
+	inner := s.answer
+	s.answer = func(r *http.Request, n int) (int, string, string) {
+		unread.Wait()
+		return inner(r, n)
+	}
 	for range 8 {
 		// Each has a refresher of its own, as each process would.
 		r := newRefresher(t, s, vault, c)
