@@ -20,6 +20,9 @@ var (
 	// ErrLocked means that what is kept is encrypted and the key for it is not
 	// to be had. It is never overwritten.
 	ErrLocked = errors.New("is locked")
+	// ErrUnknown means that a credential is kept in a form that this version
+	// does not understand. It is kept as it is, and can be replaced or deleted.
+	ErrUnknown = errors.New("is not understood")
 	// ErrCredential means that a credential is not one that can be kept.
 	ErrCredential = errors.New("is no credential that can be kept")
 )
@@ -249,7 +252,8 @@ func (SecretText) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacte
 //
 // Every method returns [ErrLocked] if the store is encrypted and its key is
 // not to be had, and [ErrCorrupt] if what is kept cannot be read; neither is
-// ever overwritten. A read-only store returns [ErrReadOnly] for each change.
+// ever overwritten. A single credential that is not understood is left out of
+// all of them, and is [ErrUnknown] where it is asked for. A read-only store returns [ErrReadOnly] for each change.
 type Credentials interface {
 	// Credentials returns all credentials, by provider and profile.
 	Credentials(ctx context.Context) ([]Credential, error)
