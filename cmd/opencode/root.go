@@ -31,6 +31,7 @@ written in Rego, which a team can read, test and extend.`,
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.AddCommand(
 		newServeCmd(),
+		newToolCmd(),
 		group("auth", "Manage access", `  opencode auth token create --name me`,
 			newAuthTokenCmd(),
 		),
