@@ -142,7 +142,7 @@ type changedFile struct {
 // plan finds out what a call would do, from the files that policy has seen.
 func (l *look) plan(ctx context.Context, c *call, in *policy.Input) (*changePlan, error) {
 	pl := &changePlan{tool: c.part.Tool, root: c.root, names: map[string]fspath.Path{}}
-	real := func(raw string) (string, error) {
+	nameOf := func(raw string) (string, error) {
 		f, err := factsOf(in, raw, fspath.Write)
 		if err != nil {
 			return "", err
@@ -160,7 +160,7 @@ func (l *look) plan(ctx context.Context, c *call, in *policy.Input) (*changePlan
 		return nil, err
 	}
 	defer done()
-	pl.changes, err = planChanges(tree, c.part.Tool, c.part.State.Input, real)
+	pl.changes, err = planChanges(tree, c.part.Tool, c.part.State.Input, nameOf)
 	if err != nil {
 		if errors.Is(err, policy.ErrDenied) {
 			return nil, err
@@ -182,22 +182,22 @@ func (l *look) plan(ctx context.Context, c *call, in *policy.Input) (*changePlan
 }
 
 // planChanges plans what a tool does.
-func planChanges(tree *tool.Tree, name string, args map[string]any, real func(string) (string, error)) ([]tool.Change, error) {
+func planChanges(tree *tool.Tree, name string, args map[string]any, nameOf func(string) (string, error)) ([]tool.Change, error) {
 	if name == "patch" {
 		patch, err := tool.ParsePatch(argText(args, "patchText"))
 		if err != nil {
 			return nil, err
 		}
-		return tree.PlanPatch(patch, real)
+		return tree.PlanPatch(patch, nameOf)
 	}
 	var file, to string
 	var err error
 	if name == "move" {
-		if file, err = real(argText(args, "from")); err == nil {
-			to, err = real(argText(args, "to"))
+		if file, err = nameOf(argText(args, "from")); err == nil {
+			to, err = nameOf(argText(args, "to"))
 		}
 	} else {
-		file, err = real(argText(args, "filePath"))
+		file, err = nameOf(argText(args, "filePath"))
 	}
 	if err != nil {
 		return nil, err
@@ -248,7 +248,8 @@ func (l *look) describe(ctx context.Context, pl *changePlan, c *tool.Change) (ch
 	f.diff = head(f.absolute)
 	secret := false
 	for _, facts := range pl.names {
-		secret = secret || facts.Relative == c.Path && facts.Class == "secret"
+		// A patch can move what one file holds to another.
+		secret = secret || facts.Class == "secret"
 	}
 	switch {
 	case !isText(c.Before) || !isText(c.After) || c.Before == nil && c.Kind != tool.ChangeCreate:

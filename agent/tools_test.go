@@ -28,11 +28,11 @@ func allowAll() policy.Decider {
 }
 
 // args reads arguments as they come from a client.
-func args(t testing.TB, text string) map[string]any {
-	t.Helper()
+func args(tb testing.TB, text string) map[string]any {
+	tb.Helper()
 	var m map[string]any
 	if err := json.Unmarshal([]byte(text), &m); err != nil {
-		t.Fatalf("%s: %v", text, err)
+		tb.Fatalf("%s: %v", text, err)
 	}
 	return m
 }
@@ -106,15 +106,35 @@ func TestToolArguments(t *testing.T) {
 		return policy.Decision{}, nil
 	})})
 	for _, row := range [][2]string{
-		{"", `{}`}, {"teleport", `{}`}, {"pty", `{"command":"sh"}`}, {"revert", `{}`},
-		{"read", `{}`}, {"read", `{"filePath":7}`}, {"read", `{"filePath":null}`}, {"read", `{"filePath":"a","path":"b"}`},
-		{"read", `{"filePath":"a","offset":-1}`}, {"read", `{"filePath":"a","limit":1.5}`}, {"read", `{"filePath":"a","limit":"1"}`}, {"read", `{"filePath":"a","limit":1e300}`},
-		{"write", `{"filePath":"a"}`}, {"write", `{"filePath":"a","content":["x"]}`}, {"write", `{"filePath":"a","content":"x","mode":511}`},
-		{"edit", `{"filePath":"a","oldString":"x"}`}, {"edit", `{"filePath":"a","oldString":"x","newString":"y","replaceAll":"yes"}`},
-		{"multiedit", `{"filePath":"a","edits":[]}`}, {"multiedit", `{"filePath":"a","edits":[{"oldString":"x"}]}`},
-		{"multiedit", `{"filePath":"a","edits":[{"oldString":"x","newString":"y","filePath":"/etc/passwd"}]}`}, {"multiedit", `{"filePath":"a","edits":"x"}`},
-		{"patch", `{}`}, {"delete", `{"filePath":"a","recursive":true}`}, {"move", `{"from":"a"}`},
-		{"bash", `{"command":""}`}, {"bash", `{"command":"a\u0000b"}`}, {"bash", `{"command":"ls","env":{}}`}, {"glob", `{"path":"."}`}, {"grep", `{}`},
+		{"", `{}`},
+		{"teleport", `{}`},
+		{"pty", `{"command":"sh"}`},
+		{"revert", `{}`},
+		{"read", `{}`},
+		{"read", `{"filePath":7}`},
+		{"read", `{"filePath":null}`},
+		{"read", `{"filePath":"a","path":"b"}`},
+		{"read", `{"filePath":"a","offset":-1}`},
+		{"read", `{"filePath":"a","limit":1.5}`},
+		{"read", `{"filePath":"a","limit":"1"}`},
+		{"read", `{"filePath":"a","limit":1e300}`},
+		{"write", `{"filePath":"a"}`},
+		{"write", `{"filePath":"a","content":["x"]}`},
+		{"write", `{"filePath":"a","content":"x","mode":511}`},
+		{"edit", `{"filePath":"a","oldString":"x"}`},
+		{"edit", `{"filePath":"a","oldString":"x","newString":"y","replaceAll":"yes"}`},
+		{"multiedit", `{"filePath":"a","edits":[]}`},
+		{"multiedit", `{"filePath":"a","edits":[{"oldString":"x"}]}`},
+		{"multiedit", `{"filePath":"a","edits":[{"oldString":"x","newString":"y","filePath":"/etc/passwd"}]}`},
+		{"multiedit", `{"filePath":"a","edits":"x"}`},
+		{"patch", `{}`},
+		{"delete", `{"filePath":"a","recursive":true}`},
+		{"move", `{"from":"a"}`},
+		{"bash", `{"command":""}`},
+		{"bash", `{"command":"a\u0000b"}`},
+		{"bash", `{"command":"ls","env":{}}`},
+		{"glob", `{"path":"."}`},
+		{"grep", `{}`},
 	} {
 		if _, err := r.tool("", row[0], row[1]); !errors.Is(err, agent.ErrInvalid) {
 			t.Errorf("%s %s: error %v, want ErrInvalid", row[0], row[1], err)
@@ -286,20 +306,25 @@ func TestSecretsAreNotShown(t *testing.T) {
 	r := newRig(t, options{})
 	writeFiles(t, r.dir, map[string]string{".env": "KEY=hunter2\nMODE=a\n"})
 	listener := r.listen(r.dir)
-	done := make(chan error, 1)
-	go func() {
-		_, err := r.agent.RunTool(t.Context(), person(), agent.ToolInput{Name: "edit", Args: args(t, `{"filePath":".env","oldString":"MODE=a","newString":"MODE=b"}`), Attended: true})
-		done <- err
-	}()
-	q := question(t, listener)
-	if text, err := json.Marshal(q); err != nil || strings.Contains(string(text), "hunter2") {
-		t.Errorf("question %s, %v", text, err)
-	}
-	if err := r.agent.Answer(t.Context(), person(), "", q.ID, agent.Once, ""); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-done; err != nil || r.file(".env") != "KEY=hunter2\nMODE=b\n" {
-		t.Errorf("%v, %q", err, r.file(".env"))
+	for _, call := range [][3]string{
+		{"edit", `{"filePath":".env","oldString":"MODE=a","newString":"MODE=b"}`, ".env"},
+		{"patch", `{"patchText":"*** Begin Patch\n*** Update File: .env\n*** Move to: plain\n*** End Patch"}`, "plain"},
+	} {
+		done := make(chan error, 1)
+		go func() {
+			_, err := r.agent.RunTool(t.Context(), person(), agent.ToolInput{Name: call[0], Args: args(t, call[1]), Attended: true})
+			done <- err
+		}()
+		q := question(t, listener)
+		if text, err := json.Marshal(q); err != nil || strings.Contains(string(text), "hunter2") {
+			t.Errorf("question %s, %v", text, err)
+		}
+		if err := r.agent.Answer(t.Context(), person(), "", q.ID, agent.Once, ""); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-done; err != nil || r.file(call[2]) != "KEY=hunter2\nMODE=b\n" {
+			t.Errorf("%s: %v, %q", call[0], err, r.file(call[2]))
+		}
 	}
 }
 
@@ -322,7 +347,9 @@ func TestStaleFiles(t *testing.T) {
 		t.Errorf("a session that has not read it: %v", err)
 	}
 	for _, call := range [][2]string{
-		{"edit", `{"filePath":"a.txt","oldString":"four","newString":"x"}`}, {"write", `{"filePath":"a.txt","content":"x"}`}, {"delete", `{"filePath":"a.txt"}`},
+		{"edit", `{"filePath":"a.txt","oldString":"four","newString":"x"}`},
+		{"write", `{"filePath":"a.txt","content":"x"}`},
+		{"delete", `{"filePath":"a.txt"}`},
 		{"patch", `{"patchText":"--- a/a.txt\n+++ b/a.txt\n@@ -1 +1 @@\n-four\n+x\n"}`},
 	} {
 		if _, err := r.tool(session, call[0], call[1]); !errors.Is(err, tool.ErrChanged) {

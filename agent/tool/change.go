@@ -368,10 +368,10 @@ func (s *staged) undo() error {
 	c := s.change
 	switch c.Kind {
 	case ChangeCreate:
-		if st, err := s.dir.stat(s.name); err != nil || st.Ino != s.inode {
-			return nil // somebody has made it another already
+		// What somebody has put in its place stays.
+		if st, err := s.dir.stat(s.name); err == nil && st.Ino == s.inode {
+			return s.dir.unlink(s.name)
 		}
-		return s.dir.unlink(s.name)
 	case ChangeReplace:
 		st, err := s.dir.stat(s.name)
 		if err != nil {

@@ -284,7 +284,7 @@ func TestNothingChangesOutsideInARace(t *testing.T) {
 	made := 0
 	for worker := range 3 {
 		writing.Go(func() {
-			for range 150 {
+			for range 30 {
 				for _, name := range []string{"d/f", fmt.Sprintf("d/new%d", worker), "x"} {
 					for how, plan := range effects(name) {
 						if strings.HasPrefix(how, "move") {

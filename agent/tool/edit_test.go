@@ -123,12 +123,12 @@ func TestAmbiguousSaysMore(t *testing.T) {
 // TestHardEdits makes edits that a careless search would take for ever over.
 func TestHardEdits(t *testing.T) {
 	t.Parallel()
-	big := strings.Repeat("a\n", 500_000)
+	big := strings.Repeat("a\n", 200_000)
 	for name, edit := range map[string]tool.Edit{
-		"half of it and another line": {Old: strings.Repeat(" a\n", 500_000) + "b"},
-		"half of it":                  {Old: strings.Repeat(" a\n", 500_000)},
-		"all of many":                 {Old: "a", New: strings.Repeat("b", 1000), All: true},
-		"overlapping":                 {Old: strings.Repeat("a\n", 500_000)},
+		"half of it and another line": {Old: strings.Repeat(" a\n", 100_000) + "b"},
+		"half of it":                  {Old: strings.Repeat(" a\n", 100_000)},
+		"all of many":                 {Old: "a", New: strings.Repeat("b", 10_000), All: true},
+		"overlapping":                 {Old: strings.Repeat("a\n", 100_000)},
 	} {
 		if _, err := tool.ApplyEdits([]byte(big), []tool.Edit{edit}); err == nil {
 			t.Errorf("%s: no error", name)

@@ -7,19 +7,19 @@ import (
 )
 
 // PlanPatch plans what a patch says, of all its files or of none. The function
-// real gives the name in the tree for each name that the patch spells; it is
+// nameOf gives the name in the tree for each name that the patch spells; it is
 // asked for every file that is touched.
-func (t *Tree) PlanPatch(p *Patch, real func(name string) (string, error)) ([]Change, error) {
+func (t *Tree) PlanPatch(p *Patch, nameOf func(name string) (string, error)) ([]Change, error) {
 	var list []Change
 	for i := range p.files {
 		f := &p.files[i]
-		name, err := real(f.path)
+		name, err := nameOf(f.path)
 		if err != nil {
 			return nil, err
 		}
 		to := ""
 		if f.to != "" {
-			if to, err = real(f.to); err != nil {
+			if to, err = nameOf(f.to); err != nil {
 				return nil, err
 			}
 		}

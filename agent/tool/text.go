@@ -111,14 +111,14 @@ func indentOf(line string) string { return line[:len(line)-len(strings.TrimLeft(
 // commonIndent returns the blanks with which all lines begin that are not
 // blank.
 func commonIndent(lines []string) string {
-	common, any := "", false
+	common, found := "", false
 	for _, line := range lines {
 		if trimBoth(line) == "" {
 			continue
 		}
 		indent := indentOf(line)
-		if !any {
-			common, any = indent, true
+		if !found {
+			common, found = indent, true
 		}
 		n := 0
 		for n < len(common) && n < len(indent) && common[n] == indent[n] {
