@@ -111,6 +111,9 @@ type Agent struct {
 	asks    *questions
 	tickets *tickets
 	looks   chan struct{} // holds one for each look at files that is running
+	reads   readFiles
+	// changing is held while files change.
+	changing sync.Mutex
 
 	mu      sync.Mutex
 	stopped bool

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"opencode/policy"
+	"opencode/policy/fspath"
 	"opencode/store"
 )
 
@@ -342,7 +343,15 @@ type prompt struct {
 	tool      string
 	args      map[string]any
 	patterns  []string // what a question shows; the programs of a command if nil
-	ref       PermissionRef
+	// permission is what a question calls the tool, and what its leases are
+	// for; the tool if empty.
+	permission string
+	// plan, if not nil, finds out what the call would do, once policy does not
+	// deny it and before a person is asked. A question then shows what it
+	// returns in place of the arguments. It must have no side effect.
+	plan  func(ctx context.Context, in *policy.Input) (map[string]any, error)
+	shown map[string]any
+	ref   PermissionRef
 	// asking, if not nil, is told why a person is asked before that happens.
 	asking func(ctx context.Context, reasons string) error
 	// attended reports whether the caller waits for the outcome.
@@ -355,36 +364,60 @@ type prompt struct {
 // pass takes a call through the gate. It returns the decision under whose
 // obligations the call may run, or an error and nothing may.
 func (a *Agent) pass(ctx context.Context, p prompt) (policy.Decision, error) {
+	d, _, err := a.passFacts(ctx, p)
+	return d, err
+}
+
+// passFacts is [Agent.pass], and returns also what policy saw: the files that
+// the call may touch are those.
+func (a *Agent) passFacts(ctx context.Context, p prompt) (policy.Decision, *policy.Input, error) {
+	p.permission = cmp.Or(p.permission, p.tool)
 	d, leases, in, err := a.decide(ctx, p)
 	if err != nil {
-		return policy.Decision{}, err
+		return policy.Decision{}, nil, err
 	}
 	if p.patterns == nil {
 		p.patterns = patterns(in)
 	}
 	// Nobody is asked about what could not be carried out anyway.
 	if err := a.enforceable(d, p.root); err != nil {
-		return policy.Decision{}, err
+		return policy.Decision{}, nil, err
 	}
-	if d.Effect == policy.Ask && !covered(d, p.tool, leases) {
+	if p.plan != nil {
+		if p.shown, err = p.plan(ctx, in); err != nil {
+			return policy.Decision{}, nil, err
+		}
+	}
+	if d.Effect == policy.Ask && !covered(d, p.permission, leases) {
 		if err := a.ask(ctx, p, d); err != nil {
-			return policy.Decision{}, err
+			return policy.Decision{}, nil, err
 		}
 		// The question may have stood for minutes: what was asked about must
 		// still be all that there is to ask about.
-		again, _, _, err := a.decide(ctx, p)
+		again, _, now, err := a.decide(ctx, p)
 		if err != nil {
-			return policy.Decision{}, err
+			return policy.Decision{}, nil, err
 		}
 		if again.Effect == policy.Ask && !sameQuestion(d, again) {
-			return policy.Decision{}, &RefusedError{Decision: again, Reply: string(cancelled), Message: "the policy has changed since it asked; try again"}
+			return policy.Decision{}, nil, &RefusedError{Decision: again, Reply: string(cancelled), Message: "the policy has changed since it asked; try again"}
 		}
-		d = again
+		if !sameFiles(in, now) {
+			return policy.Decision{}, nil, &RefusedError{Decision: again, Reply: string(cancelled), Message: "a path leads to another file than when it was asked about; try again"}
+		}
+		d, in = again, now
 	}
 	if err := a.enforceable(d, p.root); err != nil {
-		return policy.Decision{}, err
+		return policy.Decision{}, nil, err
 	}
-	return d, nil
+	return d, in, nil
+}
+
+// sameFiles reports whether a call is about the same files as when somebody was
+// asked about it.
+func sameFiles(asked, now *policy.Input) bool {
+	return slices.EqualFunc(asked.Prompt.Paths, now.Prompt.Paths, func(x, y fspath.Path) bool {
+		return x.Raw == y.Raw && x.Real == y.Real && x.Access == y.Access
+	})
 }
 
 // decide asks policy about a call. A denial is an error.
@@ -475,7 +508,7 @@ func (a *Agent) ask(ctx context.Context, p prompt, d policy.Decision) error {
 	q := &question{
 		session: p.session, decision: d, asked: a.cfg.Now(), answer: make(chan answer, 1), alone: p.alone,
 		permission: Permission{
-			ID: a.cfg.IDs.New("per"), SessionID: p.session.ID, Permission: p.tool,
+			ID: a.cfg.IDs.New("per"), SessionID: p.session.ID, Permission: p.permission,
 			Patterns: p.patterns, Always: terms.Always, Metadata: metadata(p, d),
 		},
 	}
@@ -553,6 +586,9 @@ func outcome(d policy.Decision, ans answer) error {
 // and which rule asks, why and until when.
 func metadata(p prompt, d policy.Decision) map[string]any {
 	m := maps.Clone(p.args)
+	if p.shown != nil {
+		m = maps.Clone(p.shown)
+	}
 	if m == nil {
 		m = map[string]any{}
 	}

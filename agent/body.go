@@ -181,6 +181,18 @@ type toolState struct {
 	Error    string         `json:"error,omitempty"`
 	Metadata map[string]any `json:"metadata,omitempty"`
 	Time     toolTime       `json:"time"`
+	// Attachments are files that were read, such as images.
+	Attachments []filePart `json:"attachments,omitempty"`
+}
+
+type filePart struct {
+	ID        string `json:"id"`
+	SessionID string `json:"sessionID"`
+	MessageID string `json:"messageID"`
+	Type      string `json:"type"`
+	Mime      string `json:"mime"`
+	Filename  string `json:"filename"`
+	URL       string `json:"url"`
 }
 
 type toolTime struct {

@@ -65,6 +65,7 @@ type look struct {
 	agent     *Agent
 	principal policy.Principal
 	root, dir string // the project, and where relative paths start
+	session   *policy.Session
 }
 
 // look begins a look at files. The directory is a real path in a project; empty
@@ -79,7 +80,9 @@ func (a *Agent) look(p policy.Principal, dir string) (*look, error) {
 }
 
 func (l *look) input(name string, args map[string]any) *policy.Input {
-	return policy.FromCall(l.agent.cfg.Now(), l.principal, policy.Call{Tool: name, Args: args, Root: l.root, Directory: l.dir})
+	return policy.FromCall(l.agent.cfg.Now(), l.principal, policy.Call{
+		Tool: name, Args: args, Root: l.root, Directory: l.dir, Session: l.session,
+	})
 }
 
 // pass takes the look through the gate and returns the facts about what it is

@@ -56,10 +56,13 @@ func (a *Agent) Shell(ctx context.Context, p policy.Principal, sessionID string,
 	if s, err = a.forget(ctx, s); err != nil {
 		return store.MessageParts{}, ended(ctx, err)
 	}
-	c, err := a.openCall(ctx, s, root, in)
+	c, err := a.openCall(ctx, s, root, openInput{
+		tool: "bash", args: map[string]any{"command": in.Command}, agent: in.Agent, model: in.Model, messageID: in.MessageID,
+	})
 	if err != nil {
 		return store.MessageParts{}, ended(ctx, err)
 	}
+	c.command, c.attended = in.Command, true
 	result, runErr := a.runShell(ctx, p, c)
 	err = a.closeCall(ctx, c, result, runErr)
 	switch {
@@ -97,27 +100,51 @@ type call struct {
 	part    toolPart
 	patch   *patchPart // what it changed, nil for nothing
 	command string
+	// workdir is where the command starts, if not in the session's directory.
+	workdir string
+	timeout time.Duration // that the caller wants, 0 for that of the policy
+	// attended reports that whoever called can answer questions.
+	attended bool
+	// alone reports that the call belongs to no session: nothing of it is kept.
+	alone bool
+}
+
+// ref names the call in a question.
+func (c *call) ref() PermissionRef {
+	if c.alone {
+		return PermissionRef{}
+	}
+	return PermissionRef{MessageID: c.message.ID, CallID: c.part.CallID}
+}
+
+// openInput is what a call is opened with.
+type openInput struct {
+	tool      string
+	args      map[string]any
+	agent     string
+	model     ModelRef
+	messageID string
 }
 
 // openCall writes the user's message and the one that will hold the outcome.
-func (a *Agent) openCall(ctx context.Context, s store.Session, root string, in ShellInput) (*call, error) {
+func (a *Agent) openCall(ctx context.Context, s store.Session, root string, in openInput) (*call, error) {
 	now := millis(a.cfg.Now())
-	agent := cmp.Or(in.Agent, s.Agent)
+	agent := cmp.Or(in.agent, s.Agent)
 	user := userMessage{
-		ID: cmp.Or(in.MessageID, a.cfg.IDs.New("msg")), SessionID: s.ID, Role: "user",
-		Time: messageTime{Created: now}, Agent: agent, Model: in.Model,
+		ID: cmp.Or(in.messageID, a.cfg.IDs.New("msg")), SessionID: s.ID, Role: "user",
+		Time: messageTime{Created: now}, Agent: agent, Model: in.model,
 	}
 	text := textPart{ID: a.cfg.IDs.New("prt"), SessionID: s.ID, MessageID: user.ID, Type: "text", Text: shellNote, Synthetic: true}
-	c := &call{session: s, root: root, command: in.Command}
+	c := &call{session: s, root: root}
 	c.message = assistantMessage{
 		ID: a.cfg.IDs.New("msg"), SessionID: s.ID, Role: "assistant", Time: messageTime{Created: now},
-		ParentID: user.ID, ModelID: in.Model.ModelID, ProviderID: in.Model.ProviderID, Mode: agent, Agent: agent,
+		ParentID: user.ID, ModelID: in.model.ModelID, ProviderID: in.model.ProviderID, Mode: agent, Agent: agent,
 		Path: messagePath{Cwd: s.Directory, Root: root},
 	}
 	c.part = toolPart{
 		ID: a.cfg.IDs.New("prt"), SessionID: s.ID, MessageID: c.message.ID, Type: "tool",
-		CallID: a.cfg.IDs.New("call"), Tool: "bash",
-		State: toolState{Status: "running", Input: map[string]any{"command": in.Command}, Time: toolTime{Start: now}},
+		CallID: a.cfg.IDs.New("call"), Tool: in.tool,
+		State: toolState{Status: "running", Input: in.args, Time: toolTime{Start: now}},
 	}
 	if err := a.put(ctx, []any{user, c.message}, []any{text, c.part}); err != nil {
 		return nil, err
@@ -134,19 +161,8 @@ func (a *Agent) openCall(ctx context.Context, s store.Session, root string, in S
 func (a *Agent) runShell(ctx context.Context, p policy.Principal, c *call) (tool.Result, error) {
 	d, err := a.pass(ctx, prompt{
 		session: c.session, root: c.root, principal: p, tool: c.part.Tool, args: c.part.State.Input,
-		ref: PermissionRef{MessageID: c.message.ID, CallID: c.part.CallID}, attended: true,
-		// The question itself shows no reason in every client, so that the call
-		// does for as long as it waits.
-		asking: func(ctx context.Context, reasons string) error {
-			shown := c.part
-			shown.State.Metadata = map[string]any{"output": reasons, "description": ""}
-			// A client that has just come reads the part instead of the event.
-			if err := a.put(ctx, nil, []any{shown}); err != nil {
-				return err
-			}
-			a.publishPart(c.session, shown)
-			return nil
-		},
+		ref: c.ref(), attended: c.attended,
+		asking: a.asking(c), alone: c.alone,
 	})
 	if err != nil {
 		return tool.Result{}, err
@@ -154,14 +170,23 @@ func (a *Agent) runShell(ctx context.Context, p policy.Principal, c *call) (tool
 	decided := map[string]any{"effect": d.Effect, "rules": d.Rules, "snapshot": d.Snapshot}
 	c.part.State.Metadata = map[string]any{"policy": decided}
 	wrap := a.wrapper(d, c.root, func(r sandbox.Report) { decided["sandbox"] = r })
-	before := a.snapshot(ctx, c.root)
-	defer func() { a.keepChange(ctx, c, before) }()
-	r, err := a.cfg.Bash.Run(ctx, tool.BashCall{ID: c.part.CallID, Command: c.command, Directory: c.session.Directory, Wrap: wrap},
+	if !c.alone {
+		before := a.snapshot(ctx, c.root)
+		defer func() { a.keepChange(ctx, c, before) }()
+	}
+	limit := time.Duration(d.Obligations.TimeoutSeconds) * time.Second
+	if c.timeout > 0 {
+		limit = min(limit, c.timeout)
+	}
+	r, err := a.cfg.Bash.Run(ctx, tool.BashCall{ID: c.part.CallID, Command: c.command, Directory: cmp.Or(c.workdir, c.session.Directory), Wrap: wrap},
 		tool.Limits{
-			Timeout:   time.Duration(d.Obligations.TimeoutSeconds) * time.Second,
+			Timeout:   limit,
 			MaxOutput: d.Obligations.MaxOutputBytes,
 		},
 		func(output string) {
+			if c.alone {
+				return
+			}
 			shown := c.part
 			shown.State.Metadata = map[string]any{"output": output, "description": ""}
 			a.publishPart(c.session, shown)
@@ -174,6 +199,24 @@ func (a *Agent) runShell(ctx context.Context, p policy.Principal, c *call) (tool
 		}
 	}
 	return r, err
+}
+
+// asking returns what shows in a call why a person is asked: the question itself
+// shows no reason in every client, so that the call does for as long as it waits.
+func (a *Agent) asking(c *call) func(ctx context.Context, reasons string) error {
+	if c.alone {
+		return nil
+	}
+	return func(ctx context.Context, reasons string) error {
+		shown := c.part
+		shown.State.Metadata = map[string]any{"output": reasons, "description": ""}
+		// A client that has just come reads the part instead of the event.
+		if err := a.put(ctx, nil, []any{shown}); err != nil {
+			return err
+		}
+		a.publishPart(c.session, shown)
+		return nil
+	}
 }
 
 // keepChange notes what a call has changed, so that it can be undone.
@@ -243,7 +286,12 @@ func (a *Agent) closeCall(ctx context.Context, c *call, r tool.Result, runErr er
 		state.Metadata["output"], state.Metadata["description"] = output, ""
 		state.Metadata["exit"], state.Metadata["truncated"] = r.ExitCode, r.Truncated
 	}
-	c.message.Time.Completed = now
+	return a.finishCall(ctx, c, aborted)
+}
+
+// finishCall keeps a call that has ended, and tells subscribers.
+func (a *Agent) finishCall(ctx context.Context, c *call, aborted bool) error {
+	c.message.Time.Completed = c.part.State.Time.End
 	if aborted {
 		c.message.Error = &messageError{Name: "MessageAbortedError", Data: messageErrorData{Message: "aborted"}}
 	}

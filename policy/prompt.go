@@ -243,30 +243,6 @@ func takeContent(args map[string]any) *Content {
 	return content
 }
 
-// patchPaths returns the files that a patch names: those of its own headers
-// and those of a unified diff.
-func patchPaths(text string) []string {
-	var names []string
-	for line := range strings.Lines(text) {
-		line = strings.TrimRight(line, "\r\n")
-		for _, prefix := range []string{"*** Add File: ", "*** Update File: ", "*** Delete File: ", "*** Move to: ", "+++ ", "--- "} {
-			name, ok := strings.CutPrefix(line, prefix)
-			if !ok || name == "/dev/null" {
-				continue
-			}
-			name, _, _ = strings.Cut(name, "\t")
-			if strings.HasPrefix(prefix, "+") || strings.HasPrefix(prefix, "-") {
-				name = strings.TrimPrefix(strings.TrimPrefix(name, "a/"), "b/")
-			}
-			names = append(names, name)
-		}
-	}
-	if len(names) == 0 {
-		return []string{""} // resolves to a problem, which is denied
-	}
-	return names
-}
-
 func absolute(dir, raw string) string {
 	if filepath.IsAbs(raw) {
 		return raw

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"opencode/agent/linediff"
 )
 
 const (
@@ -209,11 +211,11 @@ func (f *FileDiff) compare(ctx context.Context, a, b side, limit int) error {
 		}
 		return nil
 	}
-	p, err := compareLines(ctx, a.data, b.data)
+	p, err := linediff.Compare(ctx, a.data, b.data)
 	if err != nil {
 		return err
 	}
-	f.Additions, f.Deletions = p.counts()
+	f.Additions, f.Deletions = p.Counts()
 	var out strings.Builder
 	name := func(prefix string) string { return quoteName(prefix + f.File) }
 	fmt.Fprintf(&out, "diff --git %s %s\n", name("a/"), name("b/"))
@@ -231,7 +233,7 @@ func (f *FileDiff) compare(ctx context.Context, a, b side, limit int) error {
 	if f.Additions+f.Deletions > 0 {
 		// Git ends a name that has a space with a tab.
 		fmt.Fprintf(&out, "--- %s\n+++ %s\n", endName(oldName), endName(newName))
-		if !p.write(&out, limit) {
+		if !p.Write(&out, limit) {
 			return nil
 		}
 	}

@@ -16,6 +16,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"opencode/agent/linediff"
 )
 
 const (
@@ -159,7 +161,7 @@ func (c *checker) run(root *os.Root, ign *ignores) error {
 				return err
 			}
 			if ok && !isBinary(data) {
-				f.Removed = countLines(data)
+				f.Removed = linediff.Count(data)
 			}
 		}
 		c.out = append(c.out, f)
@@ -216,7 +218,7 @@ func (c *checker) leaf(dir *os.Root, path string, info fs.FileInfo) error {
 	if !inHead {
 		f := FileStatus{Path: path, Status: StatusAdded}
 		if data, ok := c.content(dir, path, info); ok && !isBinary(data) {
-			f.Added = countLines(data)
+			f.Added = linediff.Count(data)
 		}
 		c.out = append(c.out, f)
 		return nil
@@ -234,11 +236,11 @@ func (c *checker) leaf(dir *os.Root, path string, info fs.FileInfo) error {
 			return err
 		}
 		if ok && !isBinary(old) {
-			d, err := compareLines(c.ctx, old, data)
+			d, err := linediff.Compare(c.ctx, old, data)
 			if err != nil {
 				return err
 			}
-			f.Added, f.Removed = d.counts()
+			f.Added, f.Removed = d.Counts()
 		}
 	}
 	c.out = append(c.out, f)

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"syscall"
 
+	"opencode/agent"
 	"opencode/agent/sandbox"
 	"opencode/policy"
 )
@@ -77,7 +78,7 @@ func exitCode(err error) int {
 	switch {
 	case errors.As(err, &usage), isCobraUsage(err):
 		return exitUsage
-	case errors.Is(err, policy.ErrDenied):
+	case errors.Is(err, policy.ErrDenied), errors.Is(err, agent.ErrRefused):
 		return exitDenied
 	}
 	return exitError

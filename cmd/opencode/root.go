@@ -34,6 +34,7 @@ written in Rego, which a team can read, test and extend.`,
 	root.AddCommand(
 		newServeCmd(),
 		newDoctorCmd(),
+		newToolCmd(),
 		group("auth", "Manage access to the server and to providers", `  opencode auth token create --name me
   opencode auth login anthropic`,
 			newAuthTokenCmd(),

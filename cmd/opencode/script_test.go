@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -81,6 +82,7 @@ func TestScripts(t *testing.T) {
 			"getvar": cmdGetVar,
 			"expire": cmdExpire,
 			"newer":  cmdNewer,
+			"code":   cmdCode,
 		},
 	})
 }
@@ -330,6 +332,23 @@ func cmdExpire(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	ts.Check(os.WriteFile(path+".new", b, 0o600))
 	ts.Check(os.Rename(path+".new", path))
+}
+
+// cmdCode runs a program and wants an exit code: code N PROGRAM [ARGS...].
+func cmdCode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: code N PROGRAM [ARGS...]")
+	}
+	got := 0
+	err := ts.Exec(args[1], args[2:]...)
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if strconv.Itoa(got) != args[0] {
+		ts.Fatalf("exit code %d, want %s", got, args[0])
+	}
 }
 
 // cmdNewer makes a database look as if a newer version had written it.

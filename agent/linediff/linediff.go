@@ -1,4 +1,10 @@
-package git
+// Package linediff tells which lines differ between two texts, and writes that
+// as the hunks of a unified diff.
+//
+// It takes bounded time and memory, whatever the texts are: for two that are
+// made to be hard to compare the answer is right, if not short. It reads and
+// changes nothing else, and its functions are safe for concurrent use.
+package linediff
 
 import (
 	"bytes"
@@ -28,8 +34,8 @@ const (
 // new one.
 type edit struct{ a0, a1, b0, b1 int }
 
-// lineDiff holds the differences of two texts.
-type lineDiff struct {
+// Diff holds the differences of two texts, as [Compare] found them.
+type Diff struct {
 	a, b  [][]byte // lines, each with its newline
 	edits []edit   // sorted, not touching each other
 	whole bool     // one replaces the other, and the lines are not there
@@ -42,7 +48,9 @@ func splitLines(text []byte) [][]byte {
 	return slices.Collect(bytes.Lines(text))
 }
 
-func countLines(text []byte) int {
+// Count returns the number of lines of a text, with one at its end that is not
+// ended.
+func Count(text []byte) int {
 	n := bytes.Count(text, []byte{'\n'})
 	if len(text) > 0 && text[len(text)-1] != '\n' {
 		n++
@@ -50,12 +58,12 @@ func countLines(text []byte) int {
 	return n
 }
 
-// compareLines finds what differs.
-func compareLines(ctx context.Context, a, b []byte) (*lineDiff, error) {
-	if n, m := countLines(a), countLines(b); max(n, m) > maxLines {
-		return &lineDiff{edits: []edit{{0, n, 0, m}}, whole: true}, nil
+// Compare finds what differs. The only error is that of the context.
+func Compare(ctx context.Context, a, b []byte) (*Diff, error) {
+	if n, m := Count(a), Count(b); max(n, m) > maxLines {
+		return &Diff{edits: []edit{{0, n, 0, m}}, whole: true}, nil
 	}
-	d := &lineDiff{a: splitLines(a), b: splitLines(b)}
+	d := &Diff{a: splitLines(a), b: splitLines(b)}
 	numbers := map[string]int{}
 	number := func(lines [][]byte) []int {
 		out := make([]int, len(lines))
@@ -79,7 +87,8 @@ func compareLines(ctx context.Context, a, b []byte) (*lineDiff, error) {
 	return d, nil
 }
 
-func (d *lineDiff) counts() (added, removed int) {
+// Counts returns how many lines were added and removed.
+func (d *Diff) Counts() (added, removed int) {
 	for _, e := range d.edits {
 		added += e.b1 - e.b0
 		removed += e.a1 - e.a0
@@ -87,8 +96,8 @@ func (d *lineDiff) counts() (added, removed int) {
 	return added, removed
 }
 
-// write writes the hunks. It reports whether they fit in limit bytes.
-func (d *lineDiff) write(out *strings.Builder, limit int) bool {
+// Write writes the hunks. It reports whether they fit in limit bytes.
+func (d *Diff) Write(out *strings.Builder, limit int) bool {
 	if d.whole {
 		return false
 	}
