@@ -104,6 +104,24 @@ func (r *Refresher) Force(ctx context.Context, provider, profile string) (store.
 	return r.renew(ctx, cred, func(store.Credential) bool { return true })
 }
 
+// Refresh renews the credential if it is due, or whatever its state with force,
+// and reports whether it has new tokens. Unlike [Refresher.Fresh] it returns
+// every failure: somebody asked for it. [ErrNotRenewable] is for one that only
+// the user can replace.
+func (r *Refresher) Refresh(ctx context.Context, key store.CredentialKey, force bool) (bool, error) {
+	cred, err := r.cfg.Store.Credential(ctx, key.Provider, key.Profile)
+	switch {
+	case err != nil:
+		return false, err
+	case !r.cfg.Client.Renewable(cred):
+		return false, hinted(fmt.Errorf("credential %s: %w", cred.CredentialKey, ErrNotRenewable), loginHint(cred))
+	case !force && !r.due(cred):
+		return false, nil
+	}
+	renewed, err := r.renew(ctx, cred, func(c store.Credential) bool { return force || r.due(c) })
+	return err == nil && !renewed.Access.Equal(cred.Access), err
+}
+
 // Rejected is for a credential that the provider refused with 401 or 403. It
 // returns the one to try next and true, or false if there is none: the
 // credential was renewed for a rejection within the last minute, by whatever

@@ -240,6 +240,33 @@ func TestCancelDoesNotLoseTokens(t *testing.T) {
 	}
 }
 
+func TestRefreshOnDemand(t *testing.T) {
+	t.Parallel()
+	s, c := newRotating(t), newClock()
+	cred := kept(start.Add(time.Hour))
+	r := newRefresher(t, s, newMemory(cred), c)
+	for _, d := range []struct {
+		force, want bool
+		ahead       time.Duration
+	}{{false, false, 0}, {true, true, 0}, {false, false, 0}, {false, true, time.Hour}} {
+		c.add(d.ahead)
+		if renewed, err := r.Refresh(t.Context(), cred.CredentialKey, d.force); renewed != d.want || err != nil {
+			t.Errorf("Refresh(force %v) = %v, %v, want %v", d.force, renewed, err, d.want)
+		}
+	}
+	// A failure is told even while the old token has some life.
+	s.fail = func() (int, string) { return 503, "" }
+	if renewed, err := r.Refresh(t.Context(), cred.CredentialKey, true); renewed || err == nil {
+		t.Errorf("Refresh with the server away = %v, %v, want an error", renewed, err)
+	}
+	if _, err := newRefresher(t, s, newMemory(copilot("")), c).Refresh(t.Context(), store.CredentialKey{Provider: "github-copilot"}, false); !errors.Is(err, oauth.ErrNotRenewable) {
+		t.Errorf("Refresh of what never ends = %v, want ErrNotRenewable", err)
+	}
+	if _, err := r.Refresh(t.Context(), store.CredentialKey{Provider: "none"}, false); !errors.Is(err, store.ErrNotExist) {
+		t.Errorf("Refresh of nothing = %v, want ErrNotExist", err)
+	}
+}
+
 func TestStoreThatCannotBeWritten(t *testing.T) {
 	t.Parallel()
 	s, vault := newRotating(t), newMemory(kept(start))
