@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 
@@ -37,7 +38,7 @@ func TestListsAreNeverOld(t *testing.T) {
 		group.Go(func() {
 			id := fmt.Sprint("ses_", i)
 			for n := range each {
-				title := fmt.Sprint(n)
+				title := strconv.Itoa(n)
 				if _, err := handles[i%3].UpdateSession(t.Context(), id, func(s *store.Session) error { s.Title = title; return nil }); err != nil {
 					t.Error(err)
 					return

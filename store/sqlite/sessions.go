@@ -87,7 +87,7 @@ func (s *Store) sessions(ctx context.Context, f store.SessionFilter) ([]store.Se
 	if err != nil || ok {
 		return sessions, err
 	}
-	st, err := s.read.stmt(ctx, query) //nolint:sqlclosecheck // the pool keeps it
+	st, err := s.read.stmt(ctx, query)
 	if err != nil {
 		return nil, err
 	}
