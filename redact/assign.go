@@ -21,6 +21,9 @@ func matchSign(l look, i int) verdict {
 	last := b[len(b)-1]
 	switch {
 	case c == '>':
+		if isSpace(next) || next == '<' || last == '/' || last == '-' || last == '=' {
+			return verdict{}
+		}
 		return matchElement(l, i)
 	case c == ':' && (next == ':' || next == '/' || last == ':'):
 		return verdict{}
@@ -33,8 +36,12 @@ func matchSign(l look, i int) verdict {
 	}
 	name := string(b[at:end])
 	shout := strings.ToUpper(name) == name
+	weak := strings.EqualFold(name, "pass")
+	if weak && shout && c == ':' {
+		return verdict{} // what tests report
+	}
 	kind := keyOf(name)
-	if strings.HasPrefix(string(bytes.TrimLeft(b[:at], "+- ")), "arn:") || kind == keySecret && at > 0 && b[at-1] == ':' && bytes.Contains(b[:at], []byte("arn:")) {
+	if kind == keySecret && at > 0 && b[at-1] == ':' && bytes.Contains(b[:at], []byte("arn:")) {
 		return verdict{}
 	}
 	if kind == keyNone {
@@ -47,7 +54,7 @@ func matchSign(l look, i int) verdict {
 			return verdict{}
 		}
 	}
-	n := notation{shout: shout, colon: c == ':', query: at > 0 && (b[at-1] == '?' || b[at-1] == '&' || bytes.HasSuffix(b[:at], []byte("&amp;")))}
+	n := notation{shout: shout, weak: weak, colon: c == ':', query: at > 0 && (b[at-1] == '?' || b[at-1] == '&' || bytes.HasSuffix(b[:at], []byte("&amp;")))}
 	start := i + 1
 	for start < len(l.data) && start < i+3 && bytes.IndexByte([]byte("=>~"), l.data[start]) >= 0 {
 		start++

@@ -171,6 +171,10 @@ func lookalikes(r *rand.Rand) []string {
 const plainLines = `class="sk-button sk-toggleable__label sk-toggleable__label-arrow"
 .sk-estimator-doc-link-with-a-very-long-name { color: red }
 sk-container-id-1 sk-text-repr-fallback sk-dashed-wrapped sk-parallel-item
+--- PASS: TestString (0.00s)
+PASS: tests/unit1.test.ts (12 tests)
+PASS = 12, FAIL = 0
+pass: true
   token: string
 token: string;
   password: string | null,

@@ -23,7 +23,8 @@ const (
 // last: db_password_prod and dbPassword are passwords, password_file and
 // tokenCount are not.
 func keyOf(name string) keyKind {
-	list := split(name)
+	var few [8]string
+	list := appendWords(few[:0], name)
 	for range 2 {
 		if len(list) > 1 && slices.Contains([]string{
 			"base", "prod", "production", "dev", "development", "staging", "stage", "live", "test", "local", "value", "v", "old", "new",
@@ -92,25 +93,26 @@ func ends(s string, suffixes ...string) bool {
 }
 
 // split returns the words of a name in small letters, without numbers.
-func split(name string) []string {
-	var list []string
+func split(name string) []string { return appendWords(make([]string, 0, 4), name) }
+
+func appendWords(list []string, name string) []string {
 	start := 0
-	cut := func(i int) {
+	for i := 0; i <= len(name); i++ {
+		c := class(0)
+		if i < len(name) {
+			c = classOf(name[i])
+		}
+		hump := c == upper && i > start && (classOf(name[i-1]) == lower || i+1 < len(name) && classOf(name[i+1]) == lower && classOf(name[i-1]) == upper)
+		if c&letters != 0 && !hump {
+			continue
+		}
 		if i > start {
 			list = append(list, strings.ToLower(name[start:i]))
 		}
 		start = i
-	}
-	for i := 0; i < len(name); i++ {
-		c := classOf(name[i])
-		switch {
-		case c&letters == 0:
-			cut(i)
+		if !hump {
 			start = i + 1
-		case c == upper && i > start && (classOf(name[i-1]) == lower || i+1 < len(name) && classOf(name[i+1]) == lower && classOf(name[i-1]) == upper):
-			cut(i)
 		}
 	}
-	cut(len(name))
 	return list
 }

@@ -72,6 +72,8 @@ func prefixes() []prefix {
 	add("github", alnum, 30, 0, "ghp_", "gho_", "ghu_", "ghs_", "ghr_")
 	add("github", word, 40, 0, "github_pat_")
 	add("gitlab", url64|dot, 20, 0, "glpat-", "gldt-", "glrt-", "glft-", "glimt-", "glagent-", "gloas-", "glptt-", "glsoat-", "glffct-", "glcbt-", "GR1348941")
+	add("anthropic", url64, 20, bounded, "sk-ant-")
+	add("openrouter", url64, 20, bounded, "sk-or-")
 	add("openai", url64, 20, bounded, "sk-")
 	add("aws", std64|equal, 80, bounded, "ABSK")
 	add("google", url64, 33, bounded, "AIza")
@@ -251,8 +253,8 @@ func checkPEM(l look, i int, p *prefix) verdict {
 	// What only names the mark, such as a program that looks for it, has no key
 	// behind it.
 	body := at + len(label) + len("-----")
-	head := l.data[body:min(len(l.data), body+64)]
-	if len(head) < 64 && !l.end {
+	head := l.data[body:min(len(l.data), body+96)]
+	if len(head) < 96 && !l.end {
 		return verdict{more: true}
 	}
 	if !keyFollows(head) {
@@ -263,6 +265,13 @@ func checkPEM(l look, i int, p *prefix) verdict {
 
 // keyFollows reports whether a key may begin with a text.
 func keyFollows(head []byte) bool {
+	if len(head) > 0 && isQuote(head[0]) {
+		// The text is over with the mark, unless another is put to it.
+		head = bytes.TrimLeft(head[1:], " \t\r\n")
+		if len(head) == 0 || bytes.IndexByte([]byte("+.,\"'"), head[0]) < 0 {
+			return false
+		}
+	}
 	head = bytes.TrimLeft(head, " \\nrt\r\n\t+|>#*/\"',")
 	if bytes.HasPrefix(head, []byte("Proc-Type")) || bytes.HasPrefix(head, []byte("Version")) || bytes.HasPrefix(head, []byte("Comment")) {
 		return true
@@ -271,7 +280,7 @@ func keyFollows(head []byte) bool {
 	for n < len(head) && classOf(head[n])&(std64|equal) != 0 {
 		n++
 	}
-	return n >= 8 && !isWords(head[:n]) && !isExample(head[:n])
+	return n >= 20 && !isWords(head[:n]) && !isExample(head[:n])
 }
 
 func checkEncodedPEM(l look, i int, p *prefix) verdict {

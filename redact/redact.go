@@ -88,7 +88,7 @@ func (r *Redactor) Bytes(b []byte) []byte {
 }
 
 func (r *Redactor) bytes(b []byte) ([]byte, int) {
-	s := scan{matcher: r.current(), data: b}
+	s := scan{matcher: r.current(), data: b, whole: true}
 	out := s.step(nil, true)
 	if s.found == 0 {
 		return b, 0
@@ -141,6 +141,12 @@ func (w *Writer) Close() error {
 
 // Redacted returns how many credentials were found so far.
 func (w *Writer) Redacted() int { return w.scan.found }
+
+// Held returns what is held back, as it was written: it may be the start of a
+// credential. It is valid until the next call.
+func (w *Writer) Held() []byte {
+	return w.scan.data[w.scan.pos:]
+}
 
 func (w *Writer) flush(b []byte) error {
 	w.buf = b[:0]

@@ -33,6 +33,7 @@ type scan struct {
 	out     int    // up to here all is written
 	rest    rest   // of the secret that pos is in
 	found   int
+	whole   bool // data is all there is
 }
 
 // add appends a part to the input, and forgets what no rule looks back to.
@@ -46,9 +47,8 @@ func (s *scan) add(b []byte) {
 }
 
 // step looks through what can be told by now, and appends it to dst. Without a
-// finding in all of a closed input it appends nothing: the input is the result.
+// finding in the whole of an input it appends nothing: the input is the result.
 func (s *scan) step(dst []byte, end bool) []byte {
-	whole := end && s.pos == 0 && s.found == 0
 	l := look{s.data, end}
 	for {
 		if s.rest.how != restNone {
@@ -81,7 +81,7 @@ func (s *scan) step(dst []byte, end bool) []byte {
 		s.found++
 		s.pos, s.out, s.rest = v.end, v.end, v.rest
 	}
-	if whole && s.found == 0 {
+	if s.whole && s.found == 0 {
 		return dst
 	}
 	dst = append(dst, s.data[s.out:s.pos]...)
@@ -176,10 +176,28 @@ func (m *matcher) match(l look, i int) verdict {
 			return v
 		}
 	}
-	if g.sign {
-		return matchSign(l, i)
+	if !g.sign {
+		return verdict{}
 	}
-	return verdict{}
+	v := matchSign(l, i)
+	if v.found {
+		v.kind = m.name(l.data[v.start:v.end], v.kind)
+	}
+	return v
+}
+
+// name returns what a value is called if it is of a known form, else what it
+// was called by the name it is assigned to.
+func (m *matcher) name(value []byte, kind string) string {
+	if len(value) < 2 {
+		return kind
+	}
+	for _, p := range m.groups[m.pairs[uint16(value[0])<<8|uint16(value[1])]].rules {
+		if p.check == nil && p.flags&kept == 0 && len(value) >= len(p.text)+p.min && string(value[:len(p.text)]) == p.text {
+			return p.kind
+		}
+	}
+	return kind
 }
 
 // matchKnown looks for known values, of which the longest come first.

@@ -109,10 +109,8 @@ func isExample(b []byte) bool {
 	return false
 }
 
-// placeholders are texts that stand for a value, or say where it comes from.
+// references say where a value comes from, and calls are code that makes it.
 var (
-	placeholders = regexp.MustCompile(`(?i)example|placeholder|change[-_ ]?me|change[-_]this|redacted|to[-_]be[-_]|not[-_]?a?[-_]?real|(^|[-_ .])(your|insert|replace|enter|dummy|fake|sample|todo|fixme|goes|here|mock)([-_ .]|$)` +
-		`|^my[-_](api|app|secret|token|pass|key|super|db|access)|^your[a-z_-]|xxxxx|\*\*\*|\.\.\.|…|•••|####`)
 	references = regexp.MustCompile(`(?i)^(\$\{?[a-z_][a-z0-9_.]*([:\-|].*)?\}?$|\$[({]|\{\{|<[^>]*>$|%[a-z_][a-z_0-9.(){}-]*%$|%[sdvqx+#]+$|%\(|#\{|@@|@\{|\[[^\]]*\]$|\{[^}]*\}$|\*[a-z_-]+$|&[a-z_]+$` +
 		`|!(ref|sub|getatt|vault|secret|env|join)\b|env[.:(]|secrets?[.:(]|vars?\.|var\.|data\.|local\.|module\.|process\.|os\.|system\.|import\.|self\.|this\.|req\.|ctx\.|config\.|settings\.|options?\.|props\.|params\.|args?\.` +
 		`|arn:|https?://|file:|vault:|op://|ssm:|kms:|sha(1|256|384|512)[:-]|md5:|/(run|etc|var|home|usr|root|tmp|opt|mnt|proc|sys)/|~/|[a-z]:\\)`)
@@ -121,27 +119,52 @@ var (
 
 // ordinary are values that say what kind of value is meant, or that there is
 // none.
-const ordinary = ` string strings str text number boolean bool int integer float any unknown object array map list null nil none undefined true false void never
+var ordinary = set(`string strings str text number boolean bool int integer float any unknown object array map list null nil none undefined true false void never
  required optional incorrect invalid wrong missing expired empty enabled disabled default hidden masked set unset yes no not is was has must should input field
  form file files ldap compat systemd sss dns prompt password passwd pass secret secrets token tokens key keys apikey credential credentials value values name
  test testing basic bearer oauth oauth2 jwt digest negotiate auto manual random generated varchar char bytes byte date email username user admin root type
  const let var function func return async await class self this public private protected static final new delete if else for while import export from
  stdin stdout inherit always write read pem rsa hex base64 changed updated reset failed success ok error accepted rejected stored saved rotated revoked
- changeme letmein na n/a tbd todo pw pwd hunter `
+ changeme letmein na n/a tbd todo pw pwd`)
 
-func isOrdinary(s string) bool {
-	return strings.Contains(ordinary, " "+s+" ") || strings.Contains(ordinary, "\n"+s+" ") || strings.Contains(ordinary, " "+s+"\n")
+// standIns are words that, standing alone, make a placeholder of a value.
+var standIns = set(`your insert replace enter dummy fake sample todo fixme goes here mock`)
+
+func set(list string) map[string]bool {
+	m := map[string]bool{}
+	for w := range strings.FieldsSeq(list) {
+		m[w] = true
+	}
+	return m
 }
 
 // isPlaceholder reports whether a value stands for another one.
 func isPlaceholder(s string) bool {
-	if isOrdinary(strings.ToLower(s)) || references.MatchString(s) {
+	if sameCharacter(s) || isExample([]byte(s)) || isPath(s) {
 		return true
 	}
-	if placeholders.MatchString(s) || isPath(s) {
+	low := strings.ToLower(s)
+	if ordinary[low] || strings.ContainsAny(s, "$%<#@[{*&!/~.:(") && references.MatchString(s) {
 		return true
 	}
-	return sameCharacter(s) || isExample([]byte(s))
+	for _, w := range []string{
+		"example", "placeholder", "changeme", "change-", "change_", "change me", "redacted", "to-be-", "to_be_", "not-a-real", "not_a_real", "notareal",
+		"not-real", "xxxxx", "***", "...", "…", "•••", "####",
+	} {
+		if strings.Contains(low, w) {
+			return true
+		}
+	}
+	for w := range strings.FieldsFuncSeq(low, func(r rune) bool { return r == '-' || r == '_' || r == ' ' || r == '.' }) {
+		if standIns[w] {
+			return true
+		}
+	}
+	if mine, ok := strings.CutPrefix(low, "my"); ok && len(mine) > 4 && (mine[0] == '-' || mine[0] == '_') {
+		return slices.ContainsFunc([]string{"api", "app", "secret", "token", "pass", "key", "super", "db", "access"}, func(w string) bool { return strings.HasPrefix(mine[1:], w) })
+	}
+	yours, ok := strings.CutPrefix(low, "your")
+	return ok && yours != "" && classOf(yours[0])&(lower|dash|underscore) != 0
 }
 
 // isPath reports whether a value is the path of a file, whose parts are words.
@@ -161,6 +184,7 @@ type notation struct {
 	colon  bool
 	query  bool // a parameter of a URL
 	flag   bool // an option of a command
+	weak   bool // the name has other uses, such as "PASS"
 }
 
 // isSecret reports whether a value is one, by what it is assigned to and how.
@@ -170,6 +194,9 @@ func isSecret(kind keyKind, value []byte, n notation) bool {
 		return false
 	}
 	if !n.quoted && call.MatchString(s) && (!n.shout || strings.ContainsAny(s, "(")) {
+		return false
+	}
+	if n.weak && (!hasDigit(s) || isWords(value) || isNumber(s) || strings.ContainsAny(s, " /(")) {
 		return false
 	}
 	switch kind {
@@ -208,6 +235,8 @@ func isPassword(s string, n notation) bool {
 		switch {
 		case namesSecret(s):
 			return false
+		case len(s) >= 16 && !isWord([]byte(s)) && !isCamel(s):
+			return true // no word and no name
 		case n.quoted:
 			return len(s) >= 6 && classOf(s[0]) != upper
 		case n.shout || n.flag || n.query:
