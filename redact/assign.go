@@ -40,6 +40,9 @@ func matchSign(l look, i int) verdict {
 	if weak && shout && c == ':' {
 		return verdict{} // what tests report
 	}
+	if name == "PWD" || name == "OLDPWD" {
+		return verdict{} // a directory
+	}
 	kind := keyOf(name)
 	if kind == keySecret && at > 0 && b[at-1] == ':' && bytes.Contains(b[:at], []byte("arn:")) {
 		return verdict{}
@@ -54,7 +57,7 @@ func matchSign(l look, i int) verdict {
 			return verdict{}
 		}
 	}
-	n := notation{shout: shout, weak: weak, colon: c == ':', query: at > 0 && (b[at-1] == '?' || b[at-1] == '&' || bytes.HasSuffix(b[:at], []byte("&amp;")))}
+	n := notation{shout: shout, weak: weak, flag: strings.Contains(name, "-"), colon: c == ':', query: at > 0 && (b[at-1] == '?' || b[at-1] == '&' || bytes.HasSuffix(b[:at], []byte("&amp;")))}
 	start := i + 1
 	for start < len(l.data) && start < i+3 && bytes.IndexByte([]byte("=>~"), l.data[start]) >= 0 {
 		start++
@@ -277,7 +280,7 @@ func authorization(v verdict, value []byte, n notation) verdict {
 		if !isLogin(word) && !isSecret(keySecret, word, notation{quoted: true}) {
 			return verdict{}
 		}
-	case "bearer", "token", "bot", "apikey", "api-key", "key", "jwt", "negotiate", "ntlm", "oauth", "sso-key", "splunk", "genie-key", "zoho-oauthtoken":
+	case "bearer", "token", "bot", "apikey", "api-key", "api-token", "key", "jwt", "negotiate", "ntlm", "oauth", "sso-key", "splunk", "genie-key", "zoho-oauthtoken":
 		if len(word) < 6 || isPlaceholder(string(word)) || isWords(word) && len(word) < 24 || !n.quoted && call.Match(word) {
 			return verdict{}
 		}
@@ -465,8 +468,11 @@ func checkFlag(l look, i int, p *prefix) verdict {
 // checkLogin finds the name and the password that curl is given.
 func checkLogin(l look, i int, p *prefix) verdict {
 	start := i + len(p.text)
+	// The command may have begun on a line before.
+	b := l.before(i)
 	line := l.lineBefore(i)
-	if !bytes.Contains(line, []byte("curl")) && !bytes.Contains(line, []byte("wget")) || !isSpace(line[len(line)-1]) && line[len(line)-1] != '-' {
+	goesOn := bytes.HasSuffix(bytes.TrimRight(b[:len(b)-len(line)], "\n"), []byte(`\`))
+	if len(line) == 0 || !isSpace(line[len(line)-1]) && line[len(line)-1] != '-' || !goesOn && !bytes.Contains(line, []byte("curl")) {
 		return verdict{}
 	}
 	if yes, more := l.prefix(start, "ser"); more {
@@ -478,14 +484,21 @@ func checkLogin(l look, i int, p *prefix) verdict {
 		start++
 	}
 	end := start
-	for end < len(l.data) && end-start < window && !isSpace(l.data[end]) && !isQuote(l.data[end]) {
+	for end < len(l.data) && end-start < window && !isSpace(l.data[end]) && (!isQuote(l.data[end]) || end > start && l.data[end-1] == ':') {
 		end++
 	}
 	if end >= len(l.data) && !l.end && end-start < window {
 		return verdict{more: true}
 	}
 	name, password, ok := bytes.Cut(l.data[start:end], []byte(":"))
-	if !ok || len(password) < 4 || isPlaceholder(string(password)) || isNumber(string(password)) || bytes.ContainsAny(name, "/") {
+	password = bytes.TrimLeft(password, "\"'")
+	if !ok || len(name) > 0 && bytes.IndexByte([]byte("<${["), name[0]) >= 0 {
+		return verdict{}
+	}
+	if len(password) == 0 && isSecret(keySecret, name, notation{quoted: true}) {
+		return verdict{found: true, start: start, end: start + len(name), kind: p.kind}
+	}
+	if len(password) < 4 || isPlaceholder(string(password)) || isNumber(string(password)) {
 		return verdict{}
 	}
 	// From the start of the name on: a token may stand there too.

@@ -2,7 +2,6 @@ package redact_test
 
 import (
 	"encoding/base64"
-	"fmt"
 	"math/rand/v2"
 	"strings"
 )
@@ -41,7 +40,7 @@ func tokens() []secret {
 	add := func(kind, before, from string, n int) {
 		list = append(list, secret{kind, func(r *rand.Rand) string { return before + draw(r, from, n) }})
 	}
-	for _, p := range strings.Fields("ghp gho ghu ghs ghr") {
+	for p := range strings.FieldsSeq("ghp gho ghu ghs ghr") {
 		add("github "+p, p+"_", alnums, 36)
 	}
 	list = append(list,
@@ -133,7 +132,7 @@ func assigned() []string {
 		"authorization: token §\n", "postgres://app:§@db:5432/x\n", "redis://:§@localhost:6379\n", "+SECRET_KEY=§\n", "-  secret_key: §\n",
 		"<password>§</password>\n", "Password=§;Server=x\n", "Server=x;Password=§;", "ENV DB_PASSWORD=§\n", "--password §\n", "--api-key=§ run\n",
 		"- name: DB_PASSWORD\n  value: §\n", "{\"name\":\"API_KEY\",\"value\":\"§\"}", "password: str = \"§\"\n", "password := \"§\"\n", "'password' => '§',\n",
-		"//registry.npmjs.org/:_authToken=§\n", "machine x login y password §\n", "curl -u ann:§ https://x.org\n", "{\"auth_token\": \"§\"}\n",
+		"//registry.npmjs.org/:_authToken=§\n", "machine x login y password §\n", "curl -u ann:§ https://x.org\n", "curl https://x.org \\\n  --user ann:'§'\n", "-H 'Authorization: Api-Token §'\n", "curl -u \"§:\" https://x.org\n", "{\"auth_token\": \"§\"}\n",
 		"JWT_SECRET=\"§\"\n", "private_key_id: x\nprivate_key: \"§\"\n", "ACCOUNT_KEY=§\n", "DefaultEndpointsProtocol=https;AccountKey=§;\n", "MY_PASS=§ cmd\n",
 		"level=info password=§ msg=x\n", "Proxy-Authorization: Bearer §\n", "config.password = '§'\n", "set PASSWORD=§\n", "${DB_PASSWORD:-§}\n", "setting passwd='§'\n",
 	}
@@ -286,10 +285,21 @@ signature: func(a, b int) string
 sig: (a: string) => void
 docker run -u 1000:1000 image
 rsync -u ann:data/ .
+curl -u <user:password> https://x.org
+- (id)hf_requiredCharacteristicTypesForDisplayMetadata;
+https://x.org/video_box.ico-7a388b69018576d24b59331fd60aab0c.png
+SUMO_ACCESS_KEY={SumoAccessKey}
+const token = request.headers.get(name)
+token: authenticationTokenProvider
+cmd.Env = append(os.Environ(), "PWD="+dir)
+PrivateKey: testEd25519PrivateKey,
+encryptionKey1024: dk.encryptionKey1024,
+use the --username and --password options instead
+user_pass = '%s:%s' % (user, word)
+token = Operator
+exports.Socks5Auth = exports.Socks5HostType = exports.SocksCommand
 the secret: be patient
 Note: the token = the ticket you get
 a := b; c == d => e; x::y; std::string
 https://example.com/oauth?client_id=web&redirect_uri=https%3A%2F%2Fx.org&response_type=token
 lorem ipsum dolor sit amet, consectetur adipiscing elit`
-
-func name(i int, text string) string { return fmt.Sprintf("%d %.40q", i, text) }

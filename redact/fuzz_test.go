@@ -49,12 +49,12 @@ func FuzzPlanted(f *testing.F) {
 		r := source(seed)
 		var value, context string
 		rd := redact.New(redact.Config{})
-		switch {
-		case which%3 == 0:
+		switch which % 3 {
+		case 0:
 			value = draw(r, base64s+"!#$%^&*()_-=[]{};:,. ", 12)
 			rd = redact.New(redact.Config{Known: func() []string { return []string{value} }})
 			context = contexts()[int(where)%len(contexts())]
-		case which%3 == 1:
+		case 1:
 			list := tokens()
 			value = list[int(where)%len(list)].make(r)
 			context = contexts()[int(where/3)%len(contexts())]

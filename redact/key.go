@@ -57,7 +57,7 @@ func keyOf(name string) keyKind {
 		"authorization", "root", "user", "bot", "token", "management", "project", "rest",
 	}, before), ends(last, "apikey", "secretkey", "accesskey", "privatekey", "authkey", "masterkey", "accountkey", "encryptionkey", "signingkey"):
 		return keySecret
-	case last == "key" && (isService(before)):
+	case last == "key" && isService(before):
 		return keyToken
 	case ends(last, "token") && !slices.Contains([]string{"next", "page", "continuation", "cancellation", "cancel", "sync", "eos", "bos", "pad", "unk"}, before) &&
 		!ends(last, "nexttoken", "pagetoken", "continuationtoken", "synctoken"):

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // prefix is a text that a credential begins with, and what must follow it.
@@ -29,6 +30,8 @@ const (
 	kept
 	// made tokens have no form that words could have.
 	made
+	// exact tokens have min characters and no more.
+	exact
 	// anyCase prefixes are found in capitals, with a capital and without.
 	anyCase
 )
@@ -61,7 +64,7 @@ func prefixes() []prefix {
 		{text: "bedrock-api-key-", kind: "aws", class: std64 | equal, min: 24},
 	}
 	for _, kind := range []string{"AKIA", "ASIA", "ABIA", "ACCA"} {
-		list = append(list, prefix{text: kind, kind: "aws", class: upper | digit, min: 16, flags: bounded | made})
+		list = append(list, prefix{text: kind, kind: "aws", class: upper | digit, min: 16, flags: bounded | made | exact})
 	}
 	add := func(kind string, c class, least int, flags uint8, texts ...string) {
 		for _, text := range texts {
@@ -83,14 +86,14 @@ func prefixes() []prefix {
 	add("slack", url64, 20, 0, "xoxb-", "xoxp-", "xoxa-", "xoxr-", "xoxs-", "xoxo-", "xoxe-", "xoxe.xox", "xoxc-", "xoxd-", "xapp-")
 	add("stripe", alnum, 16, bounded, "sk_live_", "sk_test_", "rk_live_", "rk_test_", "sk_prod_", "rk_prod_")
 	add("stripe", std64|equal, 24, bounded, "whsec_")
-	add("twilio", alnum, 32, bounded, "SK")
+	add("twilio", alnum, 32, bounded|exact, "SK")
 	add("sendgrid", url64|dot, 50, bounded, "SG.")
-	add("mailgun", alnum, 32, bounded, "key-")
+	add("mailgun", alnum, 32, bounded|exact, "key-")
 	add("npm", alnum, 36, bounded, "npm_")
 	add("pypi", url64, 40, 0, "pypi-AgE")
 	add("rubygems", alnum, 40, 0, "rubygems_")
-	add("crates", alnum, 32, bounded, "cio")
-	add("nuget", alnum, 43, bounded, "oy2")
+	add("crates", alnum, 32, bounded|exact, "cio")
+	add("nuget", alnum, 43, bounded|exact, "oy2")
 	add("docker", url64, 24, 0, "dckr_pat_", "dckr_oat_")
 	add("digitalocean", alnum, 40, 0, "dop_v1_", "doo_v1_", "dor_v1_")
 	add("heroku", url64, 40, 0, "HRKU-")
@@ -116,7 +119,7 @@ func prefixes() []prefix {
 	add("netlify", alnum, 36, bounded, "nfp_")
 	add("fly", std64|equal|url64, 40, bounded, "fo1_", "fm1_", "fm1a_", "fm1r_", "fm2_")
 	add("cloudflare", alnum|dash, 100, bounded, "v1.0-")
-	add("huggingface", alnum, 30, bounded, "hf_", "api_org_")
+	add("huggingface", alnum, 34, bounded|exact, "hf_", "api_org_")
 	add("replicate", alnum, 36, bounded, "r8_")
 	add("groq", alnum, 40, bounded, "gsk_")
 	add("xai", alnum, 60, bounded, "xai-")
@@ -136,7 +139,7 @@ func prefixes() []prefix {
 	add("brevo", alnum|dash, 64, 0, "xkeysib-", "xsmtpsib-")
 	add("duffel", url64|equal, 40, 0, "duffel_test_", "duffel_live_")
 	add("dynatrace", alnum|dot, 80, 0, "dt0c01.", "dt0s01.", "dt0s16.")
-	add("easypost", alnum, 54, bounded, "EZAK", "EZTK")
+	add("easypost", alnum, 54, bounded|exact, "EZAK", "EZTK")
 	add("flutterwave", alnum|dash, 12, 0, "FLWSECK_TEST-", "FLWSECK-")
 	add("frameio", url64|equal, 60, bounded, "fio-u-")
 	add("shippo", alnum, 40, 0, "shippo_live_", "shippo_test_")
@@ -154,10 +157,10 @@ func prefixes() []prefix {
 	add("adobe", alnum, 32, bounded, "p8e-")
 	add("alibaba", alnum, 16, bounded, "LTAI")
 	add("intra42", alnum|dash, 60, bounded, "s-s4t2")
-	add("octopus", upper|digit, 26, bounded, "API-")
+	add("octopus", upper|digit, 26, bounded|exact, "API-")
 	add("settlemint", alnum, 16, bounded, "sm_aat_", "sm_pat_", "sm_sat_")
 	add("scalingo", url64, 48, bounded, "tk-us-")
-	add("clickhouse", alnum, 38, bounded, "4b1d")
+	add("clickhouse", alnum, 38, bounded|exact, "4b1d")
 	add("posthog", alnum, 32, bounded, "phx_")
 	add("resend", word, 24, bounded, "re_")
 	add("clerk", alnum, 30, bounded, "ak_live_")
@@ -199,7 +202,8 @@ func (p *prefix) token(l look, i int) verdict {
 		}
 	}
 	body := l.data[i:end]
-	if len(body) < p.min || p.flags&made == 0 && isWords(body) || isExample(body) {
+	if len(body) < p.min || p.flags&exact != 0 && len(body) > p.min || isExample(body) ||
+		p.flags&made == 0 && isWords(body) {
 		return verdict{}
 	}
 	v := verdict{found: true, start: i, end: end, kind: p.kind}
@@ -214,8 +218,11 @@ func (p *prefix) token(l look, i int) verdict {
 func begins(l look, i int) bool {
 	b := l.before(i)
 	n := len(b)
-	if n == 0 || classOf(b[n-1])&word == 0 {
+	if n == 0 || classOf(b[n-1])&(word|dot) == 0 {
 		return true
+	}
+	if b[n-1] == '.' {
+		return n == 1 || classOf(b[n-2])&word == 0
 	}
 	if n >= 2 && b[n-2] == '\\' && bytes.IndexByte([]byte("nrt"), b[n-1]) >= 0 {
 		return true
@@ -388,7 +395,7 @@ func isLogin(b []byte) bool {
 	}
 	text := decode64(b)
 	name, password, ok := bytes.Cut(text, []byte(":"))
-	if !ok || len(name)+len(password) < 5 || isPlaceholder(string(password)) && len(password) > 0 {
+	if !ok || len(name)+len(password) < 5 || !utf8.Valid(text) || isPlaceholder(string(password)) && len(password) > 0 {
 		return false
 	}
 	for _, c := range text {
@@ -425,7 +432,18 @@ func checkAzure(l look, i int, p *prefix) verdict {
 			return verdict{}
 		}
 	}
-	return p.token(l, i+len(p.text))
+	start := i + len(p.text)
+	end := start
+	for end < len(l.data) && end-start < window && (classOf(l.data[end])&p.class != 0 || l.data[end] == '~') {
+		end++
+	}
+	if end >= len(l.data) && end-start < window && !l.end {
+		return verdict{more: true}
+	}
+	if n := end - start; n < p.min || n > 40 || isExample(l.data[start:end]) {
+		return verdict{}
+	}
+	return verdict{found: true, start: start, end: end, kind: p.kind}
 }
 
 // longest is the length of the pieces in which a known value is looked for. A

@@ -226,8 +226,8 @@ func pemEnd(l look, i int) (end int, more bool) {
 // the quotes of a program.
 func pemLine(line []byte) bool {
 	line = bytes.TrimSpace(bytes.Trim(line, "+-> |#*/\"'`,;\\: \t\r"))
-	for len(line) > 0 && (line[0] >= '0' && line[0] <= '9') && bytes.IndexAny(line, ":|\t ") >= 0 && bytes.IndexAny(line, ":|\t ") < 7 {
-		line = bytes.TrimSpace(line[bytes.IndexAny(line, ":|\t ")+1:])
+	if n := bytes.IndexAny(line, ":|\t "); n > 0 && n < 7 && isNumber(string(line[:n])) {
+		line = bytes.TrimSpace(line[n+1:])
 	}
 	if bytes.Contains(line, []byte("END ")) || bytes.Contains(line, []byte("KEY")) {
 		return true

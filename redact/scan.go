@@ -108,7 +108,7 @@ func newMatcher(values []string) *matcher {
 	m := &matcher{groups: make([]group, 1)}
 	for _, sign := range []byte{':', '=', '>'} {
 		for c := range 1 << 8 {
-			m.group(string([]byte{sign, byte(c)})).sign = true //nolint:gosec // G115: c is a byte
+			m.group(string([]byte{sign, byte(c)})).sign = true
 		}
 	}
 	for _, text := range spellings(values) {

@@ -46,17 +46,52 @@ func isWord(b []byte) bool {
 }
 
 // isCamel reports whether a text is an identifier of words that begin with
-// capitals, with dots between several.
+// capitals, with dots between several. Its words are long enough to be words,
+// and can be said: random letters are almost never so.
 func isCamel(s string) bool {
-	for part := range strings.FieldsFuncSeq(s, func(r rune) bool {
-		return r == '.' || r == '_' || r == '$' || r == '-' || r == '?' || r == '!' || r == '/' || r == ':'
-	}) {
+	for part := range strings.FieldsFuncSeq(s, func(r rune) bool { return r < 0x80 && !strings.ContainsRune(nameCharacters, r) }) {
 		part = strings.TrimRight(part, "0123456789")
-		n := 0
-		for _, w := range split(part) {
+		list := split(part)
+		n, short := 0, 0
+		for _, w := range list {
 			n += len(w)
+			if len(w) <= 2 {
+				short++
+			}
+			if !canBeSaid(w) {
+				return false
+			}
 		}
-		if n != len(part) || len(part) > 3 && len(split(part))*3 > len(part) {
+		if n != len(part) || len(part) > 4 && len(list)*7 > len(part)*2 || len(list) >= 4 && short*4 > len(list) {
+			return false
+		}
+	}
+	// In words the letters that are rare in words are rare.
+	rare := 0
+	for _, c := range []byte(s) {
+		if c |= 0x20; c == 'j' || c == 'q' || c == 'x' || c == 'z' {
+			rare++
+		}
+	}
+	return rare < 3
+}
+
+const nameCharacters = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+// canBeSaid reports whether a word has vowels, and not too many consonants in
+// between.
+func canBeSaid(w string) bool {
+	if len(w) > 2 && !strings.ContainsAny(w, "aeiouy") {
+		return false
+	}
+	consonants := 0
+	for i := range len(w) {
+		if strings.IndexByte("aeiouy", w[i]) >= 0 {
+			consonants = 0
+			continue
+		}
+		consonants++
+		if consonants > 4 || w[i] == 'q' && i+1 < len(w) && w[i+1] != 'u' {
 			return false
 		}
 	}
@@ -111,7 +146,7 @@ func isExample(b []byte) bool {
 
 // references say where a value comes from, and calls are code that makes it.
 var (
-	references = regexp.MustCompile(`(?i)^(\$\{?[a-z_][a-z0-9_.]*([:\-|].*)?\}?$|\$[({]|\{\{|<[^>]*>$|%[a-z_][a-z_0-9.(){}-]*%$|%[sdvqx+#]+$|%\(|#\{|@@|@\{|\[[^\]]*\]$|\{[^}]*\}$|\*[a-z_-]+$|&[a-z_]+$` +
+	references = regexp.MustCompile(`(?i)^(\$\{?[a-z_][a-z0-9_.]*([:\-|].*)?\}?$|\$[({]|\{\{|<[^>]*>$|%[a-z_][a-z_0-9.(){}-]*%$|(%[sdvqxr][:/ .@_-]?)+$|%\(|#\{|@@|@\{|\[[^\]]*\]$|\{[^}]*\}$|\{[a-z_]+$|\*[a-z_-]+$|&[a-z_]+$` +
 		`|!(ref|sub|getatt|vault|secret|env|join)\b|env[.:(]|secrets?[.:(]|vars?\.|var\.|data\.|local\.|module\.|process\.|os\.|system\.|import\.|self\.|this\.|req\.|ctx\.|config\.|settings\.|options?\.|props\.|params\.|args?\.` +
 		`|arn:|https?://|file:|vault:|op://|ssm:|kms:|sha(1|256|384|512)[:-]|md5:|/(run|etc|var|home|usr|root|tmp|opt|mnt|proc|sys)/|~/|[a-z]:\\)`)
 	call = regexp.MustCompile(`^(await |new |&|\*|!)*[A-Za-z_$][\w$]*((\.|::|->|\?\.)[A-Za-z_$][\w$]*)*[!?]?([(\[]|\.$|::|->|=>)`)
@@ -199,13 +234,16 @@ func isSecret(kind keyKind, value []byte, n notation) bool {
 	if n.weak && (!hasDigit(s) || isWords(value) || isNumber(s) || strings.ContainsAny(s, " /(")) {
 		return false
 	}
+	if (kind == keySecret || kind == keyToken) && !n.quoted && !n.shout && !n.tight && isName(s) {
+		return false
+	}
 	switch kind {
 	case keyPassword:
 		return isPassword(s, n)
 	case keyPhrase:
 		return strings.ContainsAny(s, " -") && !strings.HasSuffix(s, ":") || isPassword(s, n)
 	case keySecret:
-		return len(s) >= 6 && !strings.ContainsAny(s, " \t") && !isWords(value) && (hasDigit(s) || n.shout || len(s) >= 12) && !(!hasDigit(s) && isCamel(s)) && !isNumber(s)
+		return len(s) >= 6 && !strings.ContainsAny(s, " \t") && !isWords(value) && (hasDigit(s) || (n.shout || len(s) >= 12) && !isCamel(s)) && !isNumber(s)
 	case keyToken:
 		least := 16
 		if n.shout || n.flag || n.query {
@@ -224,7 +262,7 @@ func isSecret(kind keyKind, value []byte, n notation) bool {
 func isPassword(s string, n notation) bool {
 	if strings.ContainsAny(s, " \t") {
 		// A label, unless a word of it is none.
-		for _, w := range strings.Fields(s) {
+		for w := range strings.FieldsSeq(s) {
 			if hasDigit(w) && !isWords([]byte(w)) {
 				return true
 			}
@@ -239,7 +277,7 @@ func isPassword(s string, n notation) bool {
 			return true // no word and no name
 		case n.quoted:
 			return len(s) >= 6 && classOf(s[0]) != upper
-		case n.shout || n.flag || n.query:
+		case n.shout || n.query || n.flag && n.line:
 			return true
 		}
 		return n.colon && n.line && len(s) >= 8 && strings.ToLower(s) == s || !n.colon && n.tight && n.line && !isCamelHump(s)
@@ -247,7 +285,7 @@ func isPassword(s string, n notation) bool {
 	if !hasDigit(s) && isWords([]byte(s)) && (namesSecret(s) || !n.quoted && !n.shout) {
 		return false
 	}
-	if !n.quoted && !n.shout && isIdentifier(s) && isCamel(s) && (namesSecret(s) || !n.line && !(n.tight && hasDigit(s))) && !n.query && !n.flag {
+	if !n.quoted && !n.shout && !n.query && !n.flag && isIdentifier(s) && isCamel(s) && (namesSecret(s) || !n.line && (!n.tight || !hasDigit(s))) {
 		return false
 	}
 	if isNumber(s) && !n.quoted && !n.shout && !n.query {
@@ -273,7 +311,19 @@ func isRandom(b []byte, n notation) bool {
 	if distinct < 6 || isWords(b) || isNumber(s) || !hasDigit(s) && isCamel(s) {
 		return false
 	}
-	return n.quoted || !(isIdentifier(s) && isCamel(s))
+	return n.quoted || !isIdentifier(s) || !isCamel(s)
+}
+
+// isName reports whether a value is an identifier that has numbers in it, such
+// as testRSA2048Key.
+func isName(s string) bool {
+	letters := strings.Map(func(r rune) rune {
+		if '0' <= r && r <= '9' {
+			return -1
+		}
+		return r
+	}, s)
+	return isIdentifier(s) && len(s)-len(letters) <= 5 && len(letters) >= 8 && isCamel(letters)
 }
 
 func hasDigit(s string) bool { return strings.ContainsAny(s, "0123456789") }
