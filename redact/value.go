@@ -323,6 +323,10 @@ func isName(s string) bool {
 		}
 		return r
 	}, s)
+	low := strings.ToLower(s)
+	if !namesSecret(letters) && !strings.ContainsAny(s, ".") && !ends(low, "certificate", "config", "cert") && !strings.HasPrefix(low, "test") {
+		return false
+	}
 	return isIdentifier(s) && len(s)-len(letters) <= 5 && len(letters) >= 8 && isCamel(letters)
 }
 
