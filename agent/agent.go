@@ -25,6 +25,7 @@ import (
 	"opencode/agent/sandbox"
 	"opencode/agent/tool"
 	"opencode/policy"
+	"opencode/redact"
 	"opencode/store"
 )
 
@@ -100,8 +101,11 @@ type Config struct {
 	// Recover closes what a crash left open. It must not be set while another
 	// server works on the same store.
 	Recover bool
-	Logger  *slog.Logger     // defaults to one that discards
-	Now     func() time.Time // defaults to time.Now
+	// Redactor takes credentials out of what is kept and published. Default:
+	// one that knows no values of its own.
+	Redactor *redact.Redactor
+	Logger   *slog.Logger     // defaults to one that discards
+	Now      func() time.Time // defaults to time.Now
 }
 
 // Agent runs sessions.
@@ -152,6 +156,9 @@ func New(ctx context.Context, cfg Config) (*Agent, error) {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Redactor == nil {
+		cfg.Redactor = redact.New(redact.Config{})
 	}
 	a := &Agent{
 		cfg: cfg, events: newHub(cfg.IDs), asks: newQuestions(), tickets: newTickets(), looks: make(chan struct{}, maxLooks),

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"opencode/policy"
+	"opencode/redact"
 	"opencode/store"
 )
 
@@ -48,7 +49,10 @@ type GateConfig struct {
 	Decider  policy.Decider // required
 	Recorder *Recorder      // required
 	IDs      IDs            // required
-	Logger   *slog.Logger   // defaults to one that discards
+	// Redactor takes credentials out of what is recorded. Default: one that
+	// knows no values of its own.
+	Redactor *redact.Redactor
+	Logger   *slog.Logger // defaults to one that discards
 }
 
 // NewGate returns a gate.
@@ -58,6 +62,9 @@ func NewGate(cfg GateConfig) (*Gate, error) {
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Redactor == nil {
+		cfg.Redactor = redact.New(redact.Config{})
 	}
 	return &Gate{cfg: cfg}, nil
 }
@@ -127,7 +134,7 @@ func (g *Gate) decide(ctx context.Context, in *policy.Input, first bool) (policy
 		r.Rules = append(r.Rules, rule.ID)
 	}
 	if err != nil {
-		r.Error = err.Error()
+		r.Error = g.cfg.Redactor.String(err.Error())
 	}
 	g.count(in, d, err)
 	g.log(ctx, r)

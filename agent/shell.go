@@ -187,12 +187,13 @@ func (a *Agent) runShell(ctx context.Context, p policy.Principal, c *call) (tool
 			if c.alone {
 				return
 			}
+			output, _ = a.keepOutput(output)
 			shown := c.part
 			shown.State.Metadata = map[string]any{"output": output, "description": ""}
 			a.publishPart(c.session, shown)
 		})
 	if err != nil {
-		err = &runError{err}
+		err = a.failed(err)
 		// Why the context has ended says more than that it has.
 		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
 			err = fmt.Errorf("%w: %w", cause, err)
@@ -236,10 +237,17 @@ func (a *Agent) keepChange(ctx context.Context, c *call, before string) {
 	}
 }
 
-// runError is an error of a tool, which clients may read.
-type runError struct{ err error }
+// runError is an error of a tool, which clients may read: its text holds no
+// credential.
+type runError struct {
+	err  error
+	text string
+}
 
-func (e *runError) Error() string { return e.err.Error() }
+// failed returns an error of a tool for clients.
+func (a *Agent) failed(err error) error { return &runError{err, a.cfg.Redactor.String(err.Error())} }
+
+func (e *runError) Error() string { return e.text }
 
 func (e *runError) Unwrap() error { return e.err }
 
@@ -276,12 +284,12 @@ func (a *Agent) closeCall(ctx context.Context, c *call, r tool.Result, runErr er
 	}
 	switch {
 	case runErr != nil:
-		state.Status, state.Error = "error", shownText(runErr)
+		state.Status, state.Error = "error", a.cfg.Redactor.String(shownText(runErr))
 		state.Metadata["refusal"] = refusal(runErr)
 		// Clients show the error of a call only beside its output.
 		state.Metadata["output"], state.Metadata["description"] = "", ""
 	default:
-		output := r.Output + note(r)
+		output := a.describeOutput(state.Metadata, r) + note(r)
 		state.Status, state.Output, state.Title = "completed", &output, new(string)
 		state.Metadata["output"], state.Metadata["description"] = output, ""
 		state.Metadata["exit"], state.Metadata["truncated"] = r.ExitCode, r.Truncated

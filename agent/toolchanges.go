@@ -107,7 +107,7 @@ func (a *Agent) runChange(ctx context.Context, p policy.Principal, c *call) (Too
 	err = tree.Apply(planned.changes)
 	a.changing.Unlock()
 	if err != nil {
-		return ToolResult{}, &runError{toolError(planned.files[0].shown, err)}
+		return ToolResult{}, a.failed(toolError(planned.files[0].shown, err))
 	}
 	for _, change := range planned.changes {
 		switch change.Kind {
@@ -150,7 +150,7 @@ func (l *look) plan(ctx context.Context, c *call, in *policy.Input) (*changePlan
 		if f.Link {
 			// To replace the link is not what was decided about, and to replace
 			// what it leads to is not what is named.
-			return "", &runError{fmt.Errorf("file %q: %w: %w: it is named through a link; name %s itself", raw, ErrInvalid, tool.ErrLink, f.Relative)}
+			return "", l.agent.failed(fmt.Errorf("file %q: %w: %w: it is named through a link; name %s itself", raw, ErrInvalid, tool.ErrLink, f.Relative))
 		}
 		pl.names[raw] = f
 		return f.Relative, nil
@@ -165,12 +165,12 @@ func (l *look) plan(ctx context.Context, c *call, in *policy.Input) (*changePlan
 		if errors.Is(err, policy.ErrDenied) {
 			return nil, err
 		}
-		return nil, &runError{toolError("", err)}
+		return nil, l.agent.failed(toolError("", err))
 	}
 	for i := range pl.changes {
 		change := &pl.changes[i]
 		if change.Before != nil && l.agent.reads.stale(c, change.Path, change.Before) {
-			return nil, &runError{fmt.Errorf("file %q: %w: %w", change.Path, ErrInvalid, tool.ErrChanged)}
+			return nil, l.agent.failed(fmt.Errorf("file %q: %w: %w", change.Path, ErrInvalid, tool.ErrChanged))
 		}
 		file, err := l.describe(ctx, pl, change)
 		if err != nil {

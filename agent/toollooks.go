@@ -66,7 +66,7 @@ func (a *Agent) runLook(ctx context.Context, p policy.Principal, c *call) (ToolR
 	}
 	r, err := run(ctx)
 	if err != nil {
-		return ToolResult{}, &runError{err}
+		return ToolResult{}, a.failed(err)
 	}
 	if c.part.Tool == "read" {
 		a.reads.note(c, facts.Relative, t.data)

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"opencode/redact"
 )
 
 // maxCommand is the longest command in bytes: Linux takes no argument of 128
@@ -44,18 +46,22 @@ type BashConfig struct {
 	// Grace is how long a command has after it was asked to end, before it is
 	// killed. Default: 500 ms.
 	Grace time.Duration
+	// Redactor takes credentials out of the output before anything else sees
+	// it. Default: one that knows no values of its own.
+	Redactor *redact.Redactor
 	// Logger takes what is for the operator. Default: none.
 	Logger *slog.Logger
 }
 
 // Bash runs shell commands.
 type Bash struct {
-	shell string
-	args  []string
-	env   func() []string
-	procs *Processes
-	grace time.Duration
-	log   *slog.Logger
+	shell  string
+	args   []string
+	env    func() []string
+	procs  *Processes
+	grace  time.Duration
+	redact *redact.Redactor
+	log    *slog.Logger
 }
 
 // BashCall is one call of the shell.
@@ -72,7 +78,7 @@ type BashCall struct {
 
 // NewBash returns a Bash.
 func NewBash(c BashConfig) (*Bash, error) {
-	b := &Bash{shell: c.Shell, env: c.Env, procs: c.Procs, grace: c.Grace, log: c.Logger}
+	b := &Bash{shell: c.Shell, env: c.Env, procs: c.Procs, grace: c.Grace, redact: c.Redactor, log: c.Logger}
 	var errs []error
 	if b.procs == nil {
 		errs = append(errs, errors.New("procs: not set"))
@@ -99,6 +105,9 @@ func NewBash(c BashConfig) (*Bash, error) {
 	}
 	if b.grace == 0 {
 		b.grace = closeGrace
+	}
+	if b.redact == nil {
+		b.redact = redact.New(redact.Config{})
 	}
 	if b.log == nil {
 		b.log = slog.New(slog.DiscardHandler)
@@ -158,7 +167,7 @@ func (b *Bash) Run(ctx context.Context, call BashCall, lim Limits, progress func
 		return Result{}, fmt.Errorf("bash: %w", err)
 	}
 
-	out := newOutput(lim.MaxOutput)
+	out := newRedacted(lim.MaxOutput, b.redact)
 	drained := make(chan struct{})
 	go func() {
 		defer close(drained)
@@ -202,7 +211,7 @@ func (b *Bash) Run(ctx context.Context, call BashCall, lim Limits, progress func
 	close(ended)
 	<-told
 	res.Output, res.Truncated = out.text()
-	res.OutputBytes = out.written()
+	res.OutputBytes, res.Redacted = out.written(), out.found()
 	res.Duration = time.Since(began)
 	b.log.Debug("command ended", slog.String("call", call.ID), slog.Int("exit_code", res.ExitCode),
 		slog.Int64("bytes", res.OutputBytes), slog.Duration("duration", res.Duration))
@@ -238,7 +247,7 @@ func checkCall(call BashCall, lim Limits) error {
 
 // drain reads a pipe to its end, whatever becomes of what it reads, so that no
 // command ever waits for us.
-func drain(r *os.File, out *output) {
+func drain(r *os.File, out *redacted) {
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := r.Read(buf)
@@ -253,7 +262,7 @@ func drain(r *os.File, out *output) {
 // tell calls progress with the output while it grows, until the command has
 // ended. A command can close its output and go on, so the end of that is no
 // sign. It closes what it returns when it will not call any more.
-func tell(out *output, progress func(string), ended <-chan struct{}) <-chan struct{} {
+func tell(out *redacted, progress func(string), ended <-chan struct{}) <-chan struct{} {
 	done := make(chan struct{})
 	if progress == nil {
 		close(done)

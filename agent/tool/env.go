@@ -35,9 +35,14 @@ var droppedVars = names(`
 	BASH_ENV ENV PROMPT_COMMAND SHELLOPTS BASHOPTS PS4 IFS CDPATH
 `)
 
+// credentialName matches the names of variables that hold credentials.
+var credentialName = regexp.MustCompile(credentialWords)
+
+const credentialWords = `(?i)token|secret|passw|passphrase|credential|_key$|_key_|apikey|_pat$|_auth$`
+
 // secretName matches the names of variables that hold credentials, or that
 // steer a loader, a shell or git.
-var secretName = regexp.MustCompile(`(?i)token|secret|passw|passphrase|credential|_key$|_key_|apikey|_pat$|_auth$` +
+var secretName = regexp.MustCompile(credentialWords +
 	`|^(opencode|aws|github|gh|git|ld|dyld|bash_func)_`)
 
 // secretValue matches values that carry a credential: one before the host of an
@@ -89,3 +94,6 @@ func commandEnv(env []string, directory string) []string {
 		"GIT_PAGER=cat",
 	)
 }
+
+// IsSecretName reports whether a variable of this name holds a credential.
+func IsSecretName(name string) bool { return credentialName.MatchString(name) }

@@ -53,4 +53,6 @@ type Result struct {
 	Duration time.Duration
 	// OutputBytes is how many bytes the command printed.
 	OutputBytes int64
+	// Redacted is how many credentials were taken out of it.
+	Redacted int
 }

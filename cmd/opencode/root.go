@@ -66,6 +66,10 @@ written in Rego, which a team can read, test and extend.`,
 			newPermissionListCmd(),
 			newPermissionReplyCmd(),
 		),
+		group("debug", "Filters for what programs print", `  make 2>&1 | opencode debug sanitize`,
+			newDebugSanitizeCmd(),
+			newDebugRedactCmd(),
+		),
 	)
 	return root
 }

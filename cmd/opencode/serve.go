@@ -27,6 +27,7 @@ import (
 	"opencode/agent/peer"
 	"opencode/agent/tool"
 	"opencode/engine"
+	"opencode/redact"
 	"opencode/server"
 	"opencode/store"
 	"opencode/store/sqlite"
@@ -88,7 +89,11 @@ func serve(ctx context.Context, o serveOptions, stdout, stderr io.Writer) (err e
 	if o.port < 0 || o.port > 65535 {
 		return usagef("--port %d: want 0 to 65535", o.port)
 	}
-	logger := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
+	redactor, err := newRedactor(os.Environ)
+	if err != nil {
+		return err
+	}
+	logger := slog.New(redact.NewHandler(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}), redactor))
 	dirs, err := projectDirs(o.directories)
 	if err != nil {
 		return err
@@ -126,7 +131,7 @@ func serve(ctx context.Context, o serveOptions, stdout, stderr io.Writer) (err e
 	}
 	closers.add("listener", func(context.Context) error { return closeListener(l) })
 	s, err := assemble(ctx, assembly{
-		options: o, dirs: dirs, engine: pol.engine, db: db, recover: alone, tokens: tokens, logger: logger,
+		options: o, dirs: dirs, engine: pol.engine, db: db, recover: alone, tokens: tokens, logger: logger, redactor: redactor,
 		closers: &closers, user: user,
 	})
 	if err != nil {
@@ -155,15 +160,17 @@ type assembly struct {
 	recover bool
 	tokens  store.Tokens
 	logger  *slog.Logger
-	closers *closers
-	user    user
+	// redactor knows what the user's files and variables hold.
+	redactor *redact.Redactor
+	closers  *closers
+	user     user
 }
 
 func assemble(ctx context.Context, a assembly) (*server.Server, error) {
 	ids := store.NewIDs(time.Now, rand.Reader)
 	recorder := agent.NewRecorder(a.db, a.logger)
 	a.closers.add("recorder", recorder.Close)
-	gate, err := agent.NewGate(agent.GateConfig{Decider: a.engine, Recorder: recorder, IDs: ids, Logger: a.logger})
+	gate, err := agent.NewGate(agent.GateConfig{Decider: a.engine, Recorder: recorder, IDs: ids, Redactor: a.redactor, Logger: a.logger})
 	if err != nil {
 		return nil, err
 	}
@@ -178,7 +185,7 @@ func assemble(ctx context.Context, a assembly) (*server.Server, error) {
 		return nil, err
 	}
 	a.closers.add("processes", processes.Close)
-	bash, err := tool.NewBash(tool.BashConfig{Procs: processes, Logger: a.logger})
+	bash, err := tool.NewBash(tool.BashConfig{Procs: processes, Redactor: a.redactor, Logger: a.logger})
 	if err != nil {
 		return nil, err
 	}
@@ -197,7 +204,7 @@ func assemble(ctx context.Context, a assembly) (*server.Server, error) {
 	ag, err := agent.New(ctx, agent.Config{
 		Store: a.db, Gate: gate, Bash: bash, Sandbox: box, IDs: ids, Snapshots: snapshots, Directories: a.dirs,
 		Terminals: terminals, Valid: server.Valid(a.tokens, time.Now),
-		Version: version, Recover: a.recover, Logger: a.logger,
+		Version: version, Recover: a.recover, Redactor: a.redactor, Logger: a.logger,
 	})
 	if err != nil {
 		return nil, err

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"opencode/agent"
+	"opencode/sanitize"
 )
 
 func newSessionListCmd() *cobra.Command {
@@ -112,6 +113,8 @@ func newSessionShellCmd() *cobra.Command {
 		Use: "shell SESSION COMMAND", Short: "Run a command in a session, through policy",
 		Long: `Run a command in a session, through policy, and print its output.
 
+The output is shown without what would steer a terminal (docs/output.md).
+
 If policy asks, the command waits until somebody answers, for example with
 ` + "`opencode permission reply`" + `. The exit code is 3 if it was denied or refused.`,
 		Example: `  opencode session shell ses_… 'git status'`,
@@ -127,7 +130,9 @@ If policy asks, the command waits until somebody answers, for example with
 				return err
 			}
 			for _, p := range answer.Parts {
-				fmt.Fprint(cmd.OutOrStdout(), p.State.Output)
+				// What a command printed must not steer the terminal, nor
+				// whatever shows the file that it is written to.
+				fmt.Fprint(cmd.OutOrStdout(), sanitize.String(p.State.Output))
 				if code := p.State.Metadata.Exit; code != 0 {
 					return fmt.Errorf("the command ended with exit code %d", code)
 				}
@@ -139,10 +144,11 @@ If policy asks, the command waits until somebody answers, for example with
 	return cmd
 }
 
-// printable replaces what would steer a terminal.
+// printable replaces what would steer a terminal, or is not seen. It is shown
+// that something was there, since people decide by what they read.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < 0x20 || 0x7f <= r && r < 0xa0 || r == 0x2028 || r == 0x2029 || 0x202a <= r && r <= 0x202e || 0x2066 <= r && r <= 0x2069 {
+		if r == '\n' || r == '\t' || !sanitize.Plain(r) {
 			return '\uFFFD'
 		}
 		return r

@@ -190,7 +190,11 @@ func toolAgent(ctx context.Context, o toolOptions, dirs []string, logger *slog.L
 	ids := store.NewIDs(time.Now, rand.Reader)
 	recorder := agent.NewRecorder(db, logger)
 	closers.add("recorder", recorder.Close)
-	gate, err := agent.NewGate(agent.GateConfig{Decider: e, Recorder: recorder, IDs: ids, Logger: slog.New(slog.DiscardHandler)})
+	redactor, err := newRedactor(os.Environ)
+	if err != nil {
+		return nil, err
+	}
+	gate, err := agent.NewGate(agent.GateConfig{Decider: e, Recorder: recorder, IDs: ids, Redactor: redactor, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return nil, err
 	}
@@ -204,12 +208,12 @@ func toolAgent(ctx context.Context, o toolOptions, dirs []string, logger *slog.L
 		return nil, err
 	}
 	closers.add("processes", processes.Close)
-	bash, err := tool.NewBash(tool.BashConfig{Procs: processes, Logger: logger})
+	bash, err := tool.NewBash(tool.BashConfig{Procs: processes, Redactor: redactor, Logger: logger})
 	if err != nil {
 		return nil, err
 	}
 	a, err := agent.New(ctx, agent.Config{
-		Store: db, Gate: gate, Bash: bash, Sandbox: box, IDs: ids, Directories: dirs, Version: version, Logger: logger,
+		Store: db, Gate: gate, Bash: bash, Sandbox: box, IDs: ids, Directories: dirs, Version: version, Redactor: redactor, Logger: logger,
 	})
 	if err != nil {
 		return nil, err
