@@ -188,7 +188,27 @@ func (a *Agent) runTool(ctx context.Context, p policy.Principal, c *call) (ToolR
 	case changesFiles[name] != "":
 		return a.runChange(ctx, p, c)
 	}
-	return a.runLook(ctx, p, c)
+	r, err := a.runLook(ctx, p, c)
+	if err != nil {
+		return ToolResult{}, err
+	}
+	return a.withoutCredentials(r), nil
+}
+
+// withoutCredentials takes credentials out of what a tool shows of files.
+func (a *Agent) withoutCredentials(r ToolResult) ToolResult {
+	clean, n := a.cfg.Redactor.Count(r.Output)
+	if n == 0 {
+		return r
+	}
+	r.Output, r.Metadata = clean, maps.Clone(r.Metadata)
+	for name, v := range r.Metadata {
+		if text, ok := v.(string); ok {
+			r.Metadata[name] = a.cfg.Redactor.String(text)
+		}
+	}
+	r.Metadata["redacted"] = n
+	return r
 }
 
 // checkArgs returns the arguments of a tool, checked: each is known and is what

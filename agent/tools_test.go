@@ -2,6 +2,7 @@ package agent_test
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"os"
@@ -466,4 +467,26 @@ func FuzzPatchPaths(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestToolsShowNoCredential reads and searches a file that holds one. What is
+// in the file stays as it is.
+func TestToolsShowNoCredential(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, options{decider: allowAll()})
+	secret := "ghp" + "_" + strings.ReplaceAll(rand.Text()+rand.Text(), "=", "")[:36]
+	writeFiles(t, r.dir, map[string]string{"notes.txt": "token " + secret + " of the robot\n"})
+	for name, in := range map[string]string{"read": `{"filePath":"notes.txt"}`, "grep": `{"pattern":"robot"}`} {
+		got, err := r.tool("", name, in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		shown := must(json.Marshal(got))(t)
+		if strings.Contains(string(shown), secret) || !strings.Contains(got.Output, "[redacted") || !strings.Contains(got.Output, "of the robot") || got.Metadata["redacted"] != 1 {
+			t.Errorf("%s shows %s", name, shown)
+		}
+	}
+	if !strings.Contains(r.file("notes.txt"), secret) {
+		t.Error("the file was changed")
+	}
 }
