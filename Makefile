@@ -5,7 +5,7 @@ LINT     := $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.
 EXAMPLES := $(wildcard policies/examples/*/)
 FUZZTIME ?= 10s
 
-.PHONY: check test build lint fmt race gate e2e bench compare fuzz
+.PHONY: check test build lint fmt race gate e2e bench compare corpus fuzz
 
 check: build test lint race gate e2e
 
@@ -50,6 +50,10 @@ bench:
 # Side by side with the server of the npm package opencode-ai.
 compare:
 	OPENCODE_TEST_E2E=1 OPENCODE_TEST_COMPARE=1 $(GO) test ./e2e -run TestCompare -count=1 -v
+
+# Every command of the corpus of banned ones, held by the kernel alone.
+corpus:
+	OPENCODE_TEST_CORPUS=all $(GO) test ./agent/sandbox -run TestCorpus -count=1 -v
 
 # Each fuzz target for FUZZTIME.
 fuzz:
