@@ -345,7 +345,7 @@ func FuzzAnalyze(f *testing.F) {
 }
 
 func BenchmarkAnalyze(b *testing.B) {
-	line := "# a comment that says what the next line is for, and " + strings.Repeat("why ", 100) + "\nif [ -f f ]; then cp f 'a b' >> log 2>&1; fi\n"
+	line := "# a comment that says what the next line is for, and " + strings.Repeat("why ", 100) + "\nif [ -f f ]; then echo f 'a b' >> log 2>&1; fi\n"
 	half, whole := strings.Repeat(line, 1<<19/len(line)), strings.Repeat(line, 1<<20/len(line))
 	if c := shell.Analyze(half); !c.Parsed {
 		b.Fatalf("the script is not understood: %s", deref(c.Problem))
