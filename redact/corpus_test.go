@@ -132,7 +132,7 @@ func assigned() []string {
 		"authorization: token §\n", "postgres://app:§@db:5432/x\n", "redis://:§@localhost:6379\n", "+SECRET_KEY=§\n", "-  secret_key: §\n",
 		"<password>§</password>\n", "Password=§;Server=x\n", "Server=x;Password=§;", "ENV DB_PASSWORD=§\n", "--password §\n", "--api-key=§ run\n",
 		"- name: DB_PASSWORD\n  value: §\n", "{\"name\":\"API_KEY\",\"value\":\"§\"}", "password: str = \"§\"\n", "password := \"§\"\n", "'password' => '§',\n",
-		"//registry.npmjs.org/:_authToken=§\n", "machine x login y password §\n", "curl -u ann:§ https://x.org\n", "curl https://x.org \\\n  --user ann:'§'\n", "-H 'Authorization: Api-Token §'\n", "curl -u \"§:\" https://x.org\n", "{\"auth_token\": \"§\"}\n",
+		"//registry.example.com/:_authToken=§\n", "machine x login y password §\n", "curl -u ann:§ https://x.org\n", "curl https://x.org \\\n  --user ann:'§'\n", "-H 'Authorization: Api-Token §'\n", "curl -u \"§:\" https://x.org\n", "{\"auth_token\": \"§\"}\n",
 		"JWT_SECRET=\"§\"\n", "private_key_id: x\nprivate_key: \"§\"\n", "ACCOUNT_KEY=§\n", "DefaultEndpointsProtocol=https;AccountKey=§;\n", "MY_PASS=§ cmd\n",
 		"level=info password=§ msg=x\n", "Proxy-Authorization: Bearer §\n", "config.password = '§'\n", "set PASSWORD=§\n", "${DB_PASSWORD:-§}\n", "setting passwd='§'\n",
 	}
@@ -153,7 +153,7 @@ func lookalikes(r *rand.Rand) []string {
 		hex(64) + "  file.tar.gz\n", "md5: " + hex(32), "data:image/png;base64," + draw(r, base64s, 400) + "==", "h1:" + draw(r, base64s, 43) + "=\n",
 		"github.com/a/b v1.2.3 h1:" + draw(r, base64s, 43) + "=", "etag: \"" + hex(32) + "\"", "\"checksum\": \"" + hex(64) + "\"", "checksum = \"" + hex(64) + "\"",
 		"traceparent: 00-" + hex(32) + "-" + hex(16) + "-01", "request_id=" + uuid, "X-Request-Id: " + uuid, "ses_" + draw(r, alnums, 26), "session=ses_" + draw(r, alnums, 26),
-		"\"sessionID\":\"ses_" + draw(r, alnums, 26) + "\"", "container " + hex(64), "FROM node@sha256:" + hex(64), "resolved \"https://registry.yarnpkg.com/a/-/a-1.tgz#" + hex(40) + "\"",
+		"\"sessionID\":\"ses_" + draw(r, alnums, 26) + "\"", "container " + hex(64), "FROM node@sha256:" + hex(64), "resolved \"https://registry.example.com/a/-/a-1.tgz#" + hex(40) + "\"",
 		"key: npm-cache-" + hex(40), "cache-key=" + hex(64), "\"gitHead\": \"" + hex(40) + "\"", "PublicKeyToken=" + hex(16), "ssh-rsa AAAAB3NzaC1yc2E" + draw(r, base64s, 200) + " a@b",
 		"-----BEGIN CERTIFICATE-----\n" + draw(r, base64s, 64) + "\n" + draw(r, base64s, 64) + "\n-----END CERTIFICATE-----\n",
 		"-----BEGIN PUBLIC KEY-----\n" + draw(r, base64s, 64) + "\n-----END PUBLIC KEY-----\n", "//# sourceMappingURL=data:application/json;base64," + base64.StdEncoding.EncodeToString([]byte(`{"version":3,"sources":["`+draw(r, alnums, 90)+`"]}`)),
@@ -266,7 +266,7 @@ aws_secret_access_key = wJalrXUtn` + "FEMI/K7MDENG/bPxRfiCYEXAMPLEKEY" + `
 if strings.HasPrefix(s, "-----BEGIN RSA PRIVATE KEY-----") {
 re := "-----BEGIN [A-Z ]*PRIVATE KEY-----"
 looks for ghp_ and sk- and AKIA prefixes
-npm_config_registry=https://registry.npmjs.org/ npm_lifecycle_event=test
+npm_config_registry=https://registry.example.com/ npm_lifecycle_event=test
 oc_get_pods hf_hub_download api_org_name key-value-store SKIPPED
 drwxr-xr-x 2 ann ann 4096 Jan 1 12:00 password-store
 ok  	opencode/agent/tool	1.234s  coverage: 91.2% of statements
