@@ -123,7 +123,9 @@ type Agent struct {
 	stopped bool
 	turns   map[string]*turn     // by session
 	ptys    map[string]*ptyEntry // by id
-	running sync.WaitGroup
+	// noSnapshot says until when no snapshot of a project is tried.
+	noSnapshot map[string]time.Time
+	running    sync.WaitGroup
 }
 
 // turn is something that a session is running.
@@ -162,7 +164,7 @@ func New(ctx context.Context, cfg Config) (*Agent, error) {
 	}
 	a := &Agent{
 		cfg: cfg, events: newHub(cfg.IDs), asks: newQuestions(), tickets: newTickets(), looks: make(chan struct{}, maxLooks),
-		turns: map[string]*turn{}, ptys: map[string]*ptyEntry{},
+		turns: map[string]*turn{}, ptys: map[string]*ptyEntry{}, noSnapshot: map[string]time.Time{},
 	}
 	if cfg.Recover {
 		if err := a.recover(ctx); err != nil {

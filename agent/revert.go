@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"opencode/agent/git"
 	"opencode/policy"
@@ -31,13 +32,28 @@ func (a *Agent) snapshot(ctx context.Context, root string) string {
 	if a.cfg.Snapshots == nil {
 		return ""
 	}
+	a.mu.Lock()
+	wait := a.cfg.Now().Before(a.noSnapshot[root])
+	a.mu.Unlock()
+	if wait {
+		return ""
+	}
 	tree, err := a.cfg.Snapshots.Track(ctx, root)
 	if err != nil {
 		a.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "no snapshot: what is changed now cannot be undone", slog.String("directory", root), slog.Any("error", err))
+		if ctx.Err() == nil {
+			a.mu.Lock()
+			a.noSnapshot[root] = a.cfg.Now().Add(snapshotPause)
+			a.mu.Unlock()
+		}
 		return ""
 	}
 	return tree
 }
+
+// snapshotPause is how long a project is left alone whose state could not be
+// kept: one that is too large would otherwise hold up each command.
+const snapshotPause = 10 * time.Minute
 
 // changed returns what differs from an earlier state, nil if nothing does or
 // if it is not known.

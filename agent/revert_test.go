@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"opencode/agent"
@@ -277,5 +278,37 @@ func TestWithoutSnapshots(t *testing.T) {
 	}
 	if want := (map[string]string{"a": "x"}); !same(r.files(), want) {
 		t.Errorf("files %v, want %v", r.files(), want)
+	}
+}
+
+// failing are snapshots that cannot be had.
+type failing struct{ tried atomic.Int64 }
+
+func (f *failing) Track(context.Context, string) (string, error) {
+	f.tried.Add(1)
+	return "", git.ErrTooLarge
+}
+
+func (*failing) Diff(context.Context, string, string, string) ([]git.FileDiff, error) {
+	return nil, git.ErrNotExist
+}
+
+func (*failing) Restore(context.Context, string, string, []string) error { return git.ErrNotExist }
+
+// TestNoSnapshotHoldsUpNobody checks that a project whose state cannot be kept
+// is not walked again before each command.
+func TestNoSnapshotHoldsUpNobody(t *testing.T) {
+	t.Parallel()
+	f := &failing{}
+	r := newRig(t, options{snapshots: f})
+	id := r.session()
+	for range 3 {
+		r.mustRun(id, "true")
+	}
+	if n := f.tried.Load(); n != 1 {
+		t.Errorf("tried %d times, want once", n)
+	}
+	if !strings.Contains(r.log.String(), "cannot be undone") {
+		t.Error("the log does not say so")
 	}
 }

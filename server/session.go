@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -48,16 +49,33 @@ func (s *Server) listSessions(w http.ResponseWriter, r *http.Request) error {
 		}
 		f.UpdatedSince = time.UnixMilli(ms)
 	}
+	limit := f.Limit
+	project := q.Get("scope") == "project"
+	if project {
+		f.Limit = 0 // it counts what is left of the list
+	}
 	sessions, err := s.cfg.Agent.Sessions(r.Context(), f)
 	if err != nil {
 		return err
 	}
+	if project {
+		_, root := s.place(r)
+		id := agent.ProjectID(root)
+		sessions = slices.DeleteFunc(sessions, func(session store.Session) bool { return session.ProjectID != id })
+		if limit > 0 && len(sessions) > limit {
+			sessions = sessions[:limit]
+		}
+	}
+	s.encodeSessions(w, r, sessions)
+	return nil
+}
+
+func (s *Server) encodeSessions(w http.ResponseWriter, r *http.Request, sessions []store.Session) {
 	list := make([]agent.SessionBody, 0, len(sessions))
 	for _, session := range sessions {
 		list = append(list, agent.NewSessionBody(session))
 	}
 	s.encode(w, r, http.StatusOK, list)
-	return nil
 }
 
 // createSessionBody is what a client may send. Its permission member can only
@@ -242,11 +260,7 @@ func (s *Server) listChildren(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	list := make([]agent.SessionBody, 0, len(sessions))
-	for _, session := range sessions {
-		list = append(list, agent.NewSessionBody(session))
-	}
-	s.encode(w, r, http.StatusOK, list)
+	s.encodeSessions(w, r, sessions)
 	return nil
 }
 

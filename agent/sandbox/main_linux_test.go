@@ -59,6 +59,16 @@ func attack(args []string) int {
 	return 0
 }
 
+// missing skips a test for lack of a part of the machine, unless every machine
+// that runs it must have it.
+func missing(tb testing.TB, part string) {
+	tb.Helper()
+	if os.Getenv("OPENCODE_TEST_E2E") == "1" {
+		tb.Fatalf("this machine has no %s", part)
+	}
+	tb.Skipf("NOT TESTED: this machine has no %s", part)
+}
+
 // host skips a test on a host that does not hold what it is about, unless every
 // host that runs it must.
 func host(tb testing.TB, s *sandbox.Sandbox, wants ...sandbox.Guarantee) {

@@ -196,7 +196,7 @@ func FuzzEdit(f *testing.F) {
 	f.Add("  if x {\n    y\n  }\n", "if x {\n  y\n}\n", "z\n", false)
 	f.Fuzz(func(t *testing.T, text, old, now string, all bool) {
 		if len(text)+len(old)+len(now) > 1<<14 {
-			t.Skip("long")
+			return // long
 		}
 		got, err := tool.ApplyEdits([]byte(text), []tool.Edit{{Old: old, New: now, All: all}})
 		if err != nil {
