@@ -47,8 +47,9 @@ gate: build
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
-# Side by side with the server of the npm package opencode-ai.
+# Side by side: the server of the npm package opencode-ai, and ripgrep.
 compare:
+	OPENCODE_TEST_COMPARE=1 $(GO) test ./agent/tool -run TestSearchBesideRipgrep -count=1 -v
 	OPENCODE_TEST_E2E=1 OPENCODE_TEST_COMPARE=1 $(GO) test ./e2e -run TestCompare -count=1 -v
 
 # Every command of the corpus of banned ones, held by the kernel alone.

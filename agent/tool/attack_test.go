@@ -3,6 +3,7 @@ package tool_test
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -135,6 +136,17 @@ func FuzzRead(f *testing.F) {
 	})
 }
 
+// randomText returns lines of a, b and now and then c: an automaton that looks
+// for what stood some bytes before has more states than it may remember.
+func randomText(size int) string {
+	random := rand.New(rand.NewPCG(1, 2))
+	text := make([]byte, size)
+	for i := range text {
+		text[i] = "abababababababac\n"[random.IntN(17)]
+	}
+	return string(text)
+}
+
 // FuzzSearch searches one file for a pattern. What is found is checked against
 // the file itself, line by line.
 func FuzzSearch(f *testing.F) {
@@ -149,6 +161,13 @@ func FuzzSearch(f *testing.F) {
 		{`(?-m)^b`, "a\nb"},
 		{"[^a]", "a\nb\n"},
 		{"x*", strings.Repeat("yx", 5000) + "\nx"},
+		{"(?i)kelvin", "\u212Aelvin\nKELVIN\nkelvi\n"},
+		{"one|three|(?:fi|si)x+", "two\nthree one\nxfixx\n\nthre\n"},
+		{`\w+\s(?:foo|barbar){2,}`, "a foofoo\nbarbar\nx barbarfoo"},
+		{"[\u00e0-\u00ff]{2}x", "\u00e9\u00e9x\n\xe9\xe9x\n\u00e9x"},
+		{"^[ab]$|c\\b", "a\nab\ncc\ncd\n"},
+		{"\uFFFDabc", "\xffabc\nabc\n"},
+		{"(a|b)*a(a|b){16}c", randomText(40_000)},
 	} {
 		f.Add(seed[0], []byte(seed[1]))
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"regexp"
 	"regexp/syntax"
-	"slices"
 	"unicode/utf8"
 )
 
@@ -23,7 +22,7 @@ const (
 	// spanWork bounds the steps that go into the matches of one line after the
 	// first. To look for the next can cost as much as the whole line.
 	spanWork = 20_000_000
-	// blockBytes is how much text is tried at once, before its lines are.
+	// blockBytes is how much text is looked through at a time.
 	blockBytes = 32 << 10
 )
 
@@ -32,8 +31,12 @@ const (
 type pattern struct {
 	re    *regexp.Regexp
 	steps int
-	// whole reports that a block of lines matches if one of them does.
-	whole bool
+	// literals are texts of which every match holds one, nil if there are none
+	// that are worth to be looked for.
+	literals [][]byte
+	// filter finds the lines that may match, of those that hold a literal. It
+	// is nil if all of them may.
+	filter *filter
 }
 
 func compile(text string) (*pattern, error) {
@@ -56,53 +59,142 @@ func compile(text string) (*pattern, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrPattern, err)
 	}
-	return &pattern{re: re, steps: len(prog.Inst), whole: !hasTextEnds(parsed)}, nil
+	p := &pattern{re: re, steps: len(prog.Inst)}
+	if literals, ok := literalsOf(parsed); ok {
+		p.literals = literals
+	}
+	if _, complete := re.LiteralPrefix(); p.literals == nil || !complete {
+		p.filter = newFilter(prog)
+	}
+	return p, nil
 }
 
-// hasTextEnds reports whether a pattern speaks of the beginning or the end of
-// the text, which of a block of lines are others than of a line.
-func hasTextEnds(re *syntax.Regexp) bool {
-	return re.Op == syntax.OpBeginText || re.Op == syntax.OpEndText || slices.ContainsFunc(re.Sub, hasTextEnds)
+// matcher matches a pattern, in one goroutine.
+type matcher struct {
+	*pattern
+	scanner *scanner // nil without a filter
+
+	// block is what is looked through, and ahead where each literal stands next
+	// in it: as long as that is ahead, it need not be looked for.
+	block []byte
+	ahead []int
+}
+
+func (p *pattern) matcher() *matcher {
+	m := &matcher{pattern: p, ahead: make([]int, len(p.literals))}
+	if p.filter != nil {
+		m.scanner = newScanner(p.filter)
+	}
+	return m
 }
 
 // lines returns the lines that match, at most so many, and whether a line was
 // only searched in part.
-func (p *pattern) lines(ctx context.Context, data []byte, most int) (list []Line, cut bool) {
-	number, offset := 0, 0
-	for offset < len(data) && ctx.Err() == nil {
-		block := blockOf(data[offset:])
-		// Bytes that are not UTF-8 are shown as other characters than they are
-		// matched as, so that only the lines can tell.
-		if p.whole && len(block) <= 2*blockBytes && utf8.Valid(block) && !p.re.Match(block) {
-			number += bytes.Count(block, []byte{'\n'})
-			offset += len(block)
-			cut = cut || longLine(block)
+func (m *matcher) lines(ctx context.Context, data []byte, most int) (list []Line, cut bool) {
+	number := 0
+	for offset := 0; offset < len(data) && ctx.Err() == nil; offset += len(m.block) {
+		m.look(blockOf(data[offset:]))
+		cut = cut || longLine(m.block)
+		if m.isQuiet() {
+			number += bytes.Count(m.block, []byte{'\n'})
 			continue
 		}
-		for len(block) > 0 && ctx.Err() == nil {
-			line := block
-			if i := bytes.IndexByte(block, '\n'); i >= 0 {
-				line = block[:i+1]
+		for at := 0; at < len(m.block) && ctx.Err() == nil; {
+			next := m.next(at)
+			number += bytes.Count(m.block[at:next], []byte{'\n'})
+			if at = next; at == len(m.block) {
+				break
 			}
-			block = block[len(line):]
+			line := firstLine(m.block[at:])
 			number++
-			text, spans, short := p.line(line)
-			cut = cut || short
-			if len(spans) > 0 {
-				list = append(list, Line{Number: number, Offset: int64(offset), Text: text, Spans: spans})
+			if text, spans := m.line(line); len(spans) > 0 {
+				list = append(list, Line{Number: number, Offset: int64(offset + at), Text: text, Spans: spans})
 				if len(list) == most {
 					return list, cut
 				}
 			}
-			offset += len(line)
+			at += len(line)
 		}
 	}
 	return list, cut
 }
 
+// look begins with a block of lines.
+func (m *matcher) look(block []byte) {
+	m.block = block
+	for i := range m.ahead {
+		m.ahead[i] = -1
+	}
+}
+
+// isQuiet reports whether no line of the block may match, as far as that is
+// cheaper to tell of the block than of its lines.
+func (m *matcher) isQuiet() bool {
+	return m.literals == nil && m.scanner != nil && m.scanner.quiet(m.block)
+}
+
+// next returns where the first line begins that may match, from a line on, or
+// the length of the block.
+func (m *matcher) next(at int) int {
+	if m.literals == nil {
+		if m.scanner == nil {
+			return at
+		}
+		if i := m.scanner.line(m.block[at:]); i >= 0 {
+			return at + i
+		}
+		return len(m.block)
+	}
+	for {
+		i := m.literal(at)
+		if i == len(m.block) {
+			return i
+		}
+		at += bytes.LastIndexByte(m.block[at:i], '\n') + 1
+		line := firstLine(m.block[at:])
+		if m.scanner == nil || m.scanner.line(line) >= 0 {
+			return at
+		}
+		at += len(line)
+	}
+}
+
+// literal returns where the first literal stands from somewhere on, or the
+// length of the block.
+func (m *matcher) literal(at int) int {
+	first := len(m.block)
+	for i, text := range m.literals {
+		if m.ahead[i] < at {
+			m.ahead[i] = len(m.block)
+			if found := bytes.Index(m.block[at:], text); found >= 0 {
+				m.ahead[i] = at + found
+			}
+		}
+		first = min(first, m.ahead[i])
+	}
+	return first
+}
+
+// firstLines returns the first lines of a text of whole lines, at least so many
+// bytes.
+func firstLines(text []byte, least int) []byte {
+	if i := bytes.IndexByte(text[least:], '\n'); i >= 0 {
+		return text[:least+i+1]
+	}
+	return text
+}
+
+// firstLine returns the first line of a text, with its end.
+func firstLine(text []byte) []byte {
+	if i := bytes.IndexByte(text, '\n'); i >= 0 {
+		return text[:i+1]
+	}
+	return text
+}
+
 // line matches one line with its end.
-func (p *pattern) line(line []byte) (text string, spans []Span, cut bool) {
-	if cut = len(line) > maxLineBytes; cut {
+func (p *pattern) line(line []byte) (text string, spans []Span) {
+	if len(line) > maxLineBytes {
 		line = line[:maxLineBytes]
 		line = line[:len(line)-incomplete(line)]
 	}
@@ -115,9 +207,9 @@ func (p *pattern) line(line []byte) (text string, spans []Span, cut bool) {
 		spans = append(spans, Span{at[0], at[1]})
 	}
 	if len(spans) == 0 {
-		return "", nil, cut
+		return "", nil
 	}
-	return string(line), spans, cut
+	return string(line), spans
 }
 
 // blockOf returns the first lines of data, about as much as is tried at once.

@@ -179,13 +179,14 @@ func (s *search) includes(name string) bool {
 
 func (s *search) work(ctx context.Context) {
 	var buf []byte
+	m := s.pattern.matcher()
 	for job := range s.jobs {
 		var result searchResult
 		for _, name := range job.names {
 			if ctx.Err() != nil {
 				break
 			}
-			buf = s.file(ctx, job, name, buf, &result)
+			buf = s.file(ctx, m, job, name, buf, &result)
 		}
 		job.handle.release()
 		job.done <- result
@@ -193,7 +194,7 @@ func (s *search) work(ctx context.Context) {
 }
 
 // file searches one file. It returns its buffer for the next.
-func (s *search) file(ctx context.Context, job *searchJob, name string, buf []byte, result *searchResult) []byte {
+func (s *search) file(ctx context.Context, m *matcher, job *searchJob, name string, buf []byte, result *searchResult) []byte {
 	f, size, err := job.handle.file(name, name)
 	if err != nil {
 		if !errors.Is(err, ErrLink) {
@@ -225,7 +226,7 @@ func (s *search) file(ctx context.Context, job *searchJob, name string, buf []by
 	}
 	result.coverage.Files++
 	result.coverage.Bytes += int64(n)
-	lines, cut := s.pattern.lines(ctx, data, s.query.MaxLines)
+	lines, cut := m.lines(ctx, data, s.query.MaxLines)
 	if cut {
 		result.coverage.partial("a line is only searched in part")
 	}

@@ -23,7 +23,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"opencode/agent"
-	"opencode/agent/git"
 	"opencode/agent/peer"
 	"opencode/agent/tool"
 	"opencode/engine"
@@ -197,7 +196,7 @@ func assemble(ctx context.Context, a assembly) (*server.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	snapshots, err := git.New(git.Config{Dir: filepath.Join(data, "snapshots"), Logger: a.logger})
+	snapshots, err := openSnapshots(ctx, data, a.logger, a.closers)
 	if err != nil {
 		return nil, err
 	}

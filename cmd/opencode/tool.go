@@ -44,8 +44,9 @@ func newToolCmd() *cobra.Command {
 
 It runs in this process and needs no server. The policy decides as it would for
 the agent. What it asks about is asked on the terminal; --yes answers yes, and
-without a terminal the answer is no. What it denies is denied. The exit code is
-3 if the call was denied or refused.
+without a terminal the policy says what silence means: no, unless a team has
+changed that. What it denies is denied. The exit code is 3 if the call was
+denied or refused.
 
 Without a name the tools are listed, with their arguments.`,
 		Example: `  opencode tool
