@@ -85,6 +85,8 @@ type Permission struct {
 	Metadata   map[string]any `json:"metadata"`
 	Always     []string       `json:"always"`
 	Tool       *PermissionRef `json:"tool,omitempty"`
+	// Directory is that of the session.
+	Directory string `json:"-"`
 }
 
 // PermissionRef names the call that a question is about.
@@ -350,7 +352,7 @@ func (a *Agent) ask(ctx context.Context, p prompt, d policy.Decision) error {
 		session: p.session, decision: d, asked: a.cfg.Now(), answer: make(chan answer, 1), alone: p.alone,
 		permission: Permission{
 			ID: a.cfg.IDs.New("per"), SessionID: p.session.ID, Permission: p.permission,
-			Patterns: p.patterns, Always: terms.Always, Metadata: metadata(p, d),
+			Patterns: p.patterns, Always: terms.Always, Metadata: metadata(p, d), Directory: p.session.Directory,
 		},
 	}
 	if p.ref != (PermissionRef{}) {

@@ -77,6 +77,12 @@ deny contains {"id": "a.private", "message": "is private"} if {
 	if got := r.do(http.MethodGet, "/session/"+secret, guest, ""); got.status != http.StatusForbidden {
 		t.Fatalf("the guest reads the session: %d %s", got.status, got.body)
 	}
+	for token, shown := range map[string]bool{r.full: true, guest: false} {
+		got := r.do(http.MethodGet, "/session", token, "")
+		if got.status != http.StatusOK || strings.Contains(got.body, secret) != shown || !strings.Contains(got.body, open) {
+			t.Errorf("the list shows the session %v, want %v: %d %s", !shown, shown, got.status, got.body)
+		}
+	}
 	type watched struct {
 		path, token string
 		secret      bool

@@ -119,8 +119,9 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, directory string
 // keptBuffer is the largest buffer that a stream keeps between two writes.
 const keptBuffer = 64 << 10
 
-// audience says what one stream may show: an event about a resource is for
-// whoever may read that resource, which is for policy to decide.
+// audience says what one stream or one list may show: an event about a
+// resource, or an entry, is for whoever may read that resource, which is for
+// policy to decide.
 type audience struct {
 	server  *Server
 	request *http.Request
@@ -145,23 +146,29 @@ func (s *Server) audience(r *http.Request) *audience {
 func (a *audience) filter(ctx context.Context, events []agent.Event) []agent.Event {
 	shown := events[:0]
 	for _, e := range events {
-		if e.Resource == "" || a.mayRead(ctx, e) {
+		if e.Resource == "" || a.mayRead(ctx, e.Resource, e.Directory) {
 			shown = append(shown, e)
 		}
 	}
 	return shown
 }
 
-func (a *audience) mayRead(ctx context.Context, e agent.Event) bool {
+// mayReadSession reports whether a session may be shown, in a list as well as
+// by itself.
+func (a *audience) mayReadSession(ctx context.Context, id, directory string) bool {
+	return a.mayRead(ctx, "/session/"+id, directory)
+}
+
+func (a *audience) mayRead(ctx context.Context, resource, directory string) bool {
 	now := a.server.cfg.Now()
 	digest := a.server.cfg.Policy.Digest()
-	if v, ok := a.verdicts[e.Resource]; ok && v.policy == digest && now.Before(v.until) {
+	if v, ok := a.verdicts[resource]; ok && v.policy == digest && now.Before(v.until) {
 		return v.shown
 	}
 	in := policy.FromRequest(now, passedBy(a.request).principal, policy.HTTP{
-		Method: http.MethodGet, Path: e.Resource, Route: a.server.Route, Query: url.Values{}, Host: a.request.Host,
+		Method: http.MethodGet, Path: resource, Route: a.server.Route, Query: url.Values{}, Host: a.request.Host,
 		Remote:    remoteOf(a.request),
-		Directory: &policy.Directory{Raw: e.Directory, Real: e.Directory, Inside: true},
+		Directory: &policy.Directory{Raw: directory, Real: directory, Inside: true},
 	})
 	d, err := a.server.cfg.Gate.Filter(ctx, in)
 	shown := err == nil && d.Effect == policy.Allow
@@ -169,7 +176,7 @@ func (a *audience) mayRead(ctx context.Context, e agent.Event) bool {
 		clear(a.verdicts)
 	}
 	if err == nil {
-		a.verdicts[e.Resource] = verdictAt{shown: shown, policy: d.Snapshot, until: now.Add(verdictLife)}
+		a.verdicts[resource] = verdictAt{shown: shown, policy: d.Snapshot, until: now.Add(verdictLife)}
 	}
 	return shown
 }

@@ -10,7 +10,14 @@ import (
 )
 
 func (s *Server) listPermissions(w http.ResponseWriter, r *http.Request) error {
-	s.encode(w, r, http.StatusOK, s.cfg.Agent.Permissions(passedBy(r).directory))
+	shown := s.audience(r)
+	list := []agent.Permission{}
+	for _, question := range s.cfg.Agent.Permissions(passedBy(r).directory) {
+		if shown.mayReadSession(r.Context(), question.SessionID, question.Directory) {
+			list = append(list, question)
+		}
+	}
+	s.encode(w, r, http.StatusOK, list)
 	return nil
 }
 

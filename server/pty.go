@@ -38,7 +38,7 @@ func (s *Server) listPTYs(w http.ResponseWriter, r *http.Request) error {
 	list := []agent.PTY{}
 	shown := s.audience(r)
 	for _, pty := range s.cfg.Agent.PTYs(passedBy(r).directory) {
-		if shown.mayRead(r.Context(), agent.Event{Resource: "/pty/" + url.PathEscape(pty.ID), Directory: pty.Directory}) {
+		if shown.mayRead(r.Context(), "/pty/"+url.PathEscape(pty.ID), pty.Directory) {
 			list = append(list, pty)
 		}
 	}

@@ -70,10 +70,14 @@ func (s *Server) listSessions(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
+// encodeSessions answers with those of the sessions that may be read one by one.
 func (s *Server) encodeSessions(w http.ResponseWriter, r *http.Request, sessions []store.Session) {
+	shown := s.audience(r)
 	list := make([]agent.SessionBody, 0, len(sessions))
 	for _, session := range sessions {
-		list = append(list, agent.NewSessionBody(session))
+		if shown.mayReadSession(r.Context(), session.ID, session.Directory) {
+			list = append(list, agent.NewSessionBody(session))
+		}
 	}
 	s.encode(w, r, http.StatusOK, list)
 }
@@ -239,6 +243,7 @@ type statusBody struct {
 func (s *Server) sessionStatus(w http.ResponseWriter, r *http.Request) error {
 	list := map[string]statusBody{}
 	dir := passedBy(r).directory
+	shown := s.audience(r)
 	for _, id := range s.cfg.Agent.Busy() {
 		session, err := s.cfg.Agent.Session(r.Context(), id)
 		if errors.Is(err, store.ErrNotExist) {
@@ -247,7 +252,7 @@ func (s *Server) sessionStatus(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return err
 		}
-		if dir == "" || session.Directory == dir {
+		if (dir == "" || session.Directory == dir) && shown.mayReadSession(r.Context(), session.ID, session.Directory) {
 			list[id] = statusBody{Type: "busy"}
 		}
 	}
