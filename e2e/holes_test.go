@@ -67,7 +67,7 @@ func TestHole01ToolsInheritTheServersPassword(t *testing.T) {
 	t.Run("ours", func(t *testing.T) {
 		s := startServer(t, serverOptions{Env: []string{"OPENCODE_SERVER_PASSWORD=of-the-server", "ANTHROPIC_API_KEY=of-the-provider"}})
 		// What the server holds in its own environment would do as well.
-		writeFiles(t, s.Project, map[string]string{"probe.sh": approverProbe + `
+		writeFiles(t, s.Project, map[string]string{"probe.sh": "trap '' PIPE\n" + approverProbe + `
 env
 "$2" permission list; printf 'local %s\n' "$?"
 `})
@@ -78,8 +78,8 @@ env
 			t.Fatalf("shell = %d %s, asked %v", got.status, got.body, asked)
 		}
 		out := lastTool(t, s, id).Output
-		if !strings.Contains(out, "found 0") || !strings.Contains(out, "HTTP/1.1 401 Unauthorized") {
-			t.Errorf("the probe got %s, want no credential and 401", out)
+		if !strings.Contains(out, "found 0") || strings.Contains(out, "HTTP/1.1") {
+			t.Errorf("the probe got %s, want no credential and no answer", out)
 		}
 		for _, secret := range []string{s.Token, "of-the-server", "of-the-provider"} {
 			if strings.Contains(out, secret) {

@@ -60,7 +60,11 @@ type Config struct {
 	Paths Paths
 	// Peer says who is at the other end of a local socket. Without it nobody
 	// is local.
-	Peer   func(*net.UnixConn) (local bool)
+	Peer func(*net.UnixConn) (local bool)
+	// Child reports whether something that the server runs is at the other end
+	// of its port. Such a connection is closed: what the agent does goes through
+	// its tools, and not through the server that decides about them. Optional.
+	Child  func(*net.TCPConn) (bool, error)
 	Logger *slog.Logger     // defaults to one that discards
 	Now    func() time.Time // defaults to time.Now
 }
@@ -244,12 +248,31 @@ func (s *Server) connContext(ctx context.Context, c net.Conn) context.Context {
 	case *net.UnixConn:
 		facts.unix = true
 		facts.local = s.cfg.Peer != nil && s.cfg.Peer(c)
-	default:
+	case *net.TCPConn:
+		if s.isChild(ctx, c) {
+			_ = c.Close() // whoever reads it next finds that out
+		}
 		if a, ok := c.LocalAddr().(*net.TCPAddr); ok {
 			facts.addr = a.AddrPort()
 		}
 	}
 	return context.WithValue(ctx, connKey{}, facts)
+}
+
+// isChild reports whether a connection is one to refuse. When that cannot be
+// told it is not: it still needs a token, which no child has.
+func (s *Server) isChild(ctx context.Context, c *net.TCPConn) bool {
+	if s.cfg.Child == nil {
+		return false
+	}
+	child, err := s.cfg.Child(c)
+	switch {
+	case err != nil:
+		s.cfg.Logger.LogAttrs(ctx, slog.LevelDebug, "who is at the other end of a connection cannot be told", slog.Any("error", err))
+	case child:
+		s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "connection closed: it comes from a command that this server runs", slog.String("remote", c.RemoteAddr().String()))
+	}
+	return child
 }
 
 // localPrincipal is the user who runs the server, on the same machine.

@@ -45,6 +45,13 @@ func child(what, socket string) error {
 		}
 		_, err = io.Copy(io.Discard, conn)
 		return err
+	case "connect tcp":
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", socket)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(io.Discard, conn)
+		return err
 	case "leave": // connect, say so and end
 		if _, err := new(net.Dialer).DialContext(ctx, "unix", socket); err != nil {
 			return err

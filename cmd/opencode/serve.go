@@ -216,6 +216,7 @@ func assemble(ctx context.Context, a assembly) (*server.Server, error) {
 			p, err := peer.Check(c)
 			return err == nil && p.Local()
 		},
+		Child: peer.Child,
 	})
 }
 
