@@ -27,6 +27,8 @@ type snapshot struct {
 	// txn reads the store; nothing ever writes to it.
 	txn     storage.Transaction
 	queries map[policy.Kind]rego.PreparedEvalQuery
+	// mask is nil if no policy says what is not to be shipped.
+	mask *rego.PreparedEvalQuery
 }
 
 // build makes a snapshot from the sources.
@@ -68,6 +70,9 @@ func build(ctx context.Context, src *sources) (*snapshot, error) {
 		}
 		s.queries[e.kind] = q
 		s.info.Entrypoints[e.kind] = e.ref
+	}
+	if s.mask, err = prepareMask(ctx, c.compiler, store, txn); err != nil {
+		return nil, err
 	}
 	return s, nil
 }
