@@ -39,10 +39,7 @@ func (f *policyFlags) paths() []string {
 }
 
 func (f *policyFlags) check() error {
-	if f.only != "" && len(f.dirs) > 0 {
-		return usagef("--policy adds to the default policy, which --policy-only replaces: give one of them")
-	}
-	return nil
+	return errors.Join(f.checkCombination(), f.checkRemote())
 }
 
 func (f *policyFlags) engine(ctx context.Context) (*engine.Engine, error) {
