@@ -20,15 +20,15 @@ import (
 type snapshot struct {
 	cache  *cache
 	digest string
-	info   policy.Info
+	// mask is nil if no policy says what is not to be shipped.
+	mask *rego.PreparedEvalQuery
+	info policy.Info
 	at     map[string]string
 	// hints are what rules say of what would be allowed, by their ids.
 	hints map[string]string
 	// txn reads the store; nothing ever writes to it.
 	txn     storage.Transaction
 	queries map[policy.Kind]rego.PreparedEvalQuery
-	// mask is nil if no policy says what is not to be shipped.
-	mask *rego.PreparedEvalQuery
 }
 
 // build makes a snapshot from the sources.

@@ -39,11 +39,17 @@ func (f *policyFlags) paths() []string {
 }
 
 func (f *policyFlags) check() error {
-	return errors.Join(f.checkCombination(), f.checkRemote())
+	if f.only != "" && len(f.dirs) > 0 {
+		return usagef("--policy adds to the default policy, which --policy-only replaces: give one of them")
+	}
+	return nil
 }
 
 func (f *policyFlags) engine(ctx context.Context) (*engine.Engine, error) {
 	if err := f.check(); err != nil {
+		return nil, err
+	}
+	if err := f.checkLocal(); err != nil {
 		return nil, err
 	}
 	e, err := engine.New(ctx, f.config())

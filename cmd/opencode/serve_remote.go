@@ -112,12 +112,12 @@ type policySources struct {
 // openSources brings the policies that are on servers, and puts the files that
 // hold them in place of their addresses.
 func openSources(ctx context.Context, flags *policyFlags, r remotes, logger *slog.Logger, closers *closers) (*policySources, error) {
+	if err := flags.check(); err != nil {
+		return nil, err
+	}
 	s := &policySources{flags: *flags, opened: map[string]*distribution.Source{}}
 	if distribution.IsSource(flags.only) {
 		return nil, usagef("--policy-only takes a policy on this machine; --policy takes one from a server")
-	}
-	if err := flags.checkCombination(); err != nil {
-		return nil, err
 	}
 	state, err := stateDir()
 	if err != nil {
@@ -265,20 +265,13 @@ func (p describedPolicy) Info() policy.Info {
 	return info
 }
 
-// checkRemote refuses an address where a policy must be on this machine.
-func (f *policyFlags) checkRemote() error {
+// checkLocal refuses an address where a policy must be on this machine.
+func (f *policyFlags) checkLocal() error {
 	for _, dir := range append(slices.Clone(f.dirs), f.only) {
 		if distribution.IsSource(dir) {
 			host, err := distribution.Host(dir)
 			return cmp.Or(err, usagef("a policy of a server (%s) is for `serve`; name a directory here", host))
 		}
-	}
-	return nil
-}
-
-func (f *policyFlags) checkCombination() error {
-	if f.only != "" && len(f.dirs) > 0 {
-		return usagef("--policy adds to the default policy, which --policy-only replaces: give one of them")
 	}
 	return nil
 }
