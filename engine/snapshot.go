@@ -23,7 +23,7 @@ type snapshot struct {
 	// mask is nil if no policy says what is not to be shipped.
 	mask *rego.PreparedEvalQuery
 	info policy.Info
-	at     map[string]string
+	at   map[string]string
 	// hints are what rules say of what would be allowed, by their ids.
 	hints map[string]string
 	// txn reads the store; nothing ever writes to it.
