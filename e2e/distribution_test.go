@@ -398,7 +398,7 @@ func TestDecisionLogOfPeer(t *testing.T) {
 			t.Errorf("member %s is %T with ours, %T with OPA's", name, value, other)
 		}
 	}
-	for _, name := range []string{"labels", "decision_id", "bundles", "path", "input", "result", "erased", "masked", "requested_by", "timestamp", "metrics"} {
+	for _, name := range []string{"labels", "decision_id", "bundles", "path", "input", "result", "erased", "masked", "timestamp", "metrics"} {
 		if oursRaw[name] == nil || theirsRaw[name] == nil {
 			t.Errorf("member %s: %v with ours, %v with OPA's, want both", name, oursRaw[name], theirsRaw[name])
 		}
