@@ -229,7 +229,7 @@ func (l *Log) Log(in *policy.Input, d policy.Decision, r store.DecisionRecord) {
 		l.info.Dropped.Stop++
 		return
 	}
-	l.info.Dropped.Buffer += uint64(l.queue.push(e))
+	l.info.Dropped.Buffer += l.queue.push(e)
 	if l.queue.bytes >= l.cfg.ChunkBytes {
 		select {
 		case l.wake <- struct{}{}:
@@ -320,7 +320,7 @@ func (l *Log) delay(failures int) time.Duration {
 func (l *Log) finish(ctx context.Context) {
 	l.deliver(ctx)
 	l.mu.Lock()
-	l.info.Dropped.Stop += uint64(l.queue.len() + len(l.pending))
+	l.info.Dropped.Stop += uint64(l.queue.len() + len(l.pending)) //nolint:gosec // G115: a count
 	l.info.Waiting = 0
 	l.queue.clear()
 	l.mu.Unlock()

@@ -43,7 +43,9 @@ func TestEvents(t *testing.T) {
 	}
 	e := c.events[0]
 	if diff := cmp.Diff([]any{
-		"dec_1", "opencode/prompt/decision", map[string]string{"id": "machine-1"}, "r7", "feed", "bash", "curl x", "deny",
+		"dec_1", "opencode/prompt/decision",
+		map[string]string{"id": "machine-1"},
+		"r7", "feed", "bash", "curl x", "deny",
 		"2026-01-02T03:04:05.000006Z", 42000.0, "",
 	}, []any{
 		e.DecisionID, e.Path, e.Labels, e.Bundles["bundles.example.com"].Revision, e.Bundles["opencode"].Revision,
@@ -272,10 +274,11 @@ func TestTooLarge(t *testing.T) {
 	cfg := config(c.URL)
 	cfg.ChunkBytes = 2000
 	l := start(t, cfg)
-	large := ""
+	var text strings.Builder
 	for range 200 {
-		large += rand.Text()
+		text.WriteString(rand.Text())
 	}
+	large := text.String()
 	l.Log(prompt("dec_1", large))
 	l.Log(prompt("dec_2", "small"))
 	_, d, r := prompt("dec_3"+large, "")

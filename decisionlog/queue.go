@@ -33,7 +33,7 @@ type queue struct {
 func (q *queue) len() int { return len(q.list) - q.head }
 
 // push adds an entry, and returns how many of the oldest had to go.
-func (q *queue) push(e *entry) (dropped int) {
+func (q *queue) push(e *entry) (dropped uint64) {
 	for q.len() > 0 && (q.len() >= q.maxEvents || q.bytes+e.size() > q.maxBytes) {
 		q.pop()
 		dropped++

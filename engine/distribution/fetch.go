@@ -335,7 +335,7 @@ func checkUnpacked(b []byte) error {
 	if err != nil {
 		return fmt.Errorf("the bundle cannot be unpacked: %w", err)
 	}
-	n, err := io.Copy(io.Discard, io.LimitReader(r, maxTotalBytes+1)) //nolint:gosec // G110: this is the limit
+	n, err := io.Copy(io.Discard, io.LimitReader(r, maxTotalBytes+1))
 	switch {
 	case err != nil:
 		return fmt.Errorf("the bundle cannot be unpacked: %w", err)

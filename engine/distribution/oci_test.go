@@ -248,8 +248,7 @@ func TestRegistryToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	one := plain(t, 1)
-	var storage *httptest.Server
-	storage = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	storage := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if got := r.Header.Get("Authorization"); got != "" {
 			t.Errorf("Authorization %q reached the storage", got)
 		}

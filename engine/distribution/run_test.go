@@ -5,7 +5,6 @@ import (
 	"context"
 	"io"
 	"net/http"
-	"os"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -33,15 +32,11 @@ func answer(r *http.Request, code int, body []byte, header http.Header) *http.Re
 // bubble's time, and returns the times between the looks.
 func run(t *testing.T, cfg distribution.Config, server func(n int, r *http.Request) *http.Response, looks int) []time.Duration {
 	t.Helper()
-	dir, err := os.MkdirTemp(t.TempDir(), "")
-	if err != nil {
-		t.Fatal(err)
-	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var n atomic.Int64
 	var gaps []time.Duration
 	last := time.Now()
-	cfg.Source, cfg.Dir, cfg.Check = "https://bundles.example.com/bundle.tar.gz", dir, accept
+	cfg.Source, cfg.Dir, cfg.Check = "https://bundles.example.com/bundle.tar.gz", t.TempDir(), accept
 	cfg.Base = roundTripper(func(r *http.Request) (*http.Response, error) {
 		i := int(n.Add(1))
 		gaps = append(gaps, time.Since(last))
