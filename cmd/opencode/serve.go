@@ -116,6 +116,7 @@ func serve(ctx context.Context, o serveOptions, stdout, stderr io.Writer) (err e
 	if err != nil {
 		return err
 	}
+	remotes.configure(user.settings.DecisionLog)
 	var closers closers
 	defer func() { err = errors.Join(err, closers.close(logger)) }()
 

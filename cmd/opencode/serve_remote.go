@@ -21,6 +21,7 @@ import (
 	"opencode/policy"
 	"opencode/redact"
 	"opencode/remote"
+	"opencode/settings"
 )
 
 // remoteFlags are the flags about the servers that policies come from and that
@@ -84,6 +85,19 @@ func (f *remoteFlags) parse() (remotes, error) {
 		errs = append(errs, usagef("--policy-long-poll %v: want a second at the least, or 0", f.longPoll))
 	}
 	return r, errors.Join(errs...)
+}
+
+// configure takes from the user's file what no flag says.
+func (r *remotes) configure(s settings.DecisionLog) {
+	if r.flags.decisionLog != "" {
+		return
+	}
+	r.flags.decisionLog = s.URL
+	for name, value := range s.Labels {
+		if _, given := r.labels[name]; !given {
+			r.labels[name] = value
+		}
+	}
 }
 
 // secrets returns what must not be shown.
@@ -222,7 +236,7 @@ func openDecisionLog(r remotes, s *policySources, e *engine.Engine, redactor *re
 	}
 	target, err := remote.ParseURL(r.flags.decisionLog, "https", "http")
 	if err != nil {
-		return nil, usagef("--decision-log: %w", err)
+		return nil, usagef("decision log: %w", err)
 	}
 	l, err := decisionlog.New(decisionlog.Config{
 		URL: r.flags.decisionLog, Masker: e, Redactor: redactor, Labels: r.labels, Logger: logger,
