@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -475,7 +476,7 @@ func TestConcurrent(t *testing.T) {
 // BenchmarkLog is what a decision pays for being shipped.
 func BenchmarkLog(b *testing.B) {
 	l, err := decisionlog.New(decisionlog.Config{
-		URL: "http://127.0.0.1:1", Masker: masker(maskNothing), Redactor: redact.New(redact.Config{}), MinDelay: time.Hour,
+		URL: "http://127.0.0.1:1", Masker: masker(maskNothing), Redactor: redact.New(redact.Config{}), MinDelay: time.Hour, ChunkBytes: 1 << 30,
 	})
 	if err != nil {
 		b.Fatal(err)
@@ -493,5 +494,31 @@ func BenchmarkLog(b *testing.B) {
 				l.Log(in, d, r)
 			}
 		})
+	}
+}
+
+// BenchmarkDeliver is what the worker does with a decision: credentials and
+// masks, compression, and a request for many.
+func BenchmarkDeliver(b *testing.B) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.WriteHeader(http.StatusNoContent)
+	}))
+	defer server.Close()
+	cfg := config(server.URL)
+	cfg.MaxEvents, cfg.MaxBytes, cfg.MinDelay, cfg.MaxDelay = 1<<30, 1<<40, time.Hour, time.Hour
+	l, err := decisionlog.New(cfg)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for range b.N {
+		l.Log(prompt("dec_1", "git status && ls -la"))
+	}
+	if err := l.Close(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	if got := l.Info().Sent; got != uint64(b.N) {
+		b.Fatalf("%d sent of %d", got, b.N)
 	}
 }
