@@ -52,7 +52,16 @@ type GateConfig struct {
 	// Redactor takes credentials out of what is recorded. Default: one that
 	// knows no values of its own.
 	Redactor *redact.Redactor
-	Logger   *slog.Logger // defaults to one that discards
+	// Log, if not nil, is told each decision that is recorded.
+	Log    DecisionLog
+	Logger *slog.Logger // defaults to one that discards
+}
+
+// DecisionLog takes decisions to where several machines have theirs. It must
+// not wait, and keeps nothing of what it is given. Of an answer to a question
+// there is no input.
+type DecisionLog interface {
+	Log(in *policy.Input, d policy.Decision, r store.DecisionRecord)
 }
 
 // NewGate returns a gate.
@@ -145,6 +154,7 @@ func (g *Gate) decide(ctx context.Context, in *policy.Input, first bool) (policy
 	} else {
 		g.cfg.Recorder.Put(r)
 	}
+	g.ship(in, d, r)
 	if err != nil {
 		return policy.Decision{Snapshot: d.Snapshot}, fmt.Errorf("decision: %w", err)
 	}
@@ -158,10 +168,23 @@ func (g *Gate) answered(ctx context.Context, q *question, ans answer, principalI
 	if outcome(q.decision, ans) == nil {
 		effect = policy.Allow
 	}
-	return g.cfg.Recorder.PutNow(ctx, store.DecisionRecord{
+	r := store.DecisionRecord{
 		ID: g.cfg.IDs.New("dec"), Time: q.asked, Kind: "answer", PrincipalID: principalID, SessionID: q.session.ID,
 		Subject: q.permission.Permission + " " + string(ans.reply), Rules: rules, Effect: effect.String(), Snapshot: q.decision.Snapshot,
-	})
+	}
+	if err := g.cfg.Recorder.PutNow(ctx, r); err != nil {
+		return err
+	}
+	d := q.decision
+	d.Effect = effect
+	g.ship(nil, d, r)
+	return nil
+}
+
+func (g *Gate) ship(in *policy.Input, d policy.Decision, r store.DecisionRecord) {
+	if g.cfg.Log != nil {
+		g.cfg.Log.Log(in, d, r)
+	}
 }
 
 func (g *Gate) log(ctx context.Context, r store.DecisionRecord) {

@@ -97,6 +97,7 @@ func (s *sources) parse() (map[string]*ast.Module, error) {
 		}
 		modules[f.name] = m
 	}
+	errs = append(errs, addMaskSchema(modules))
 	return modules, errors.Join(errs...)
 }
 

@@ -20,8 +20,10 @@ import (
 type snapshot struct {
 	cache  *cache
 	digest string
-	info   policy.Info
-	at     map[string]string
+	// mask is nil if no policy says what is not to be shipped.
+	mask *rego.PreparedEvalQuery
+	info policy.Info
+	at   map[string]string
 	// hints are what rules say of what would be allowed, by their ids.
 	hints map[string]string
 	// txn reads the store; nothing ever writes to it.
@@ -68,6 +70,9 @@ func build(ctx context.Context, src *sources) (*snapshot, error) {
 		}
 		s.queries[e.kind] = q
 		s.info.Entrypoints[e.kind] = e.ref
+	}
+	if s.mask, err = prepareMask(ctx, c.compiler, store, txn); err != nil {
+		return nil, err
 	}
 	return s, nil
 }

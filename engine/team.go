@@ -57,6 +57,9 @@ func (s *sources) checkModules(modules map[string]*ast.Module) (map[string]strin
 // would be passed over by whoever gathers it.
 func checkTeamModule(m *ast.Module) []error {
 	path := packagePath(m)
+	if isMaskPackage(path) {
+		return checkMaskModule(m)
+	}
 	if len(path) < 2 || path[0] != "team" {
 		return []error{fmt.Errorf("%s: package %s: a team's package must be team.<name>", position(m.Package.Location), strings.Join(path, "."))}
 	}

@@ -12,6 +12,11 @@ type Info struct {
 	Entrypoints map[Kind]string `json:"entrypoints"`
 	Loaded      time.Time       `json:"loaded"`
 	Cache       CacheInfo       `json:"cache"`
+	// Sources are the servers that parts of it come from.
+	Sources []SourceInfo `json:"sources,omitempty"`
+	// DecisionLog says what became of decisions that are shipped, nil if none
+	// are.
+	DecisionLog *LogInfo `json:"decisionLog,omitempty"`
 }
 
 // CacheInfo counts what the cache of decisions did since the policy was loaded.

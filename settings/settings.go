@@ -54,6 +54,7 @@ type Settings struct {
 	Agents            map[string]Agent
 	Commands          map[string]Command
 	Providers         map[string]provider.Definition
+	DecisionLog       DecisionLog
 	// MCP tells of each configured MCP server whether it is enabled.
 	MCP map[string]bool
 	// Ignored are the members of the file that have no effect on this server,
@@ -212,6 +213,8 @@ func (r *reader) top(s *Settings, tree hujson.Value) {
 			s.Commands = entries(r, v, name, r.command)
 		case "provider":
 			s.Providers = entries(r, v, name, r.provider)
+		case "decision_log":
+			s.DecisionLog = r.decisionLog(v, name)
 		case "mcp":
 			s.MCP = entries(r, v, name, r.mcp)
 		default:

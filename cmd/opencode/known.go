@@ -17,12 +17,12 @@ import (
 // newRedactor returns a redactor that knows the credentials of the user: those
 // that providers are signed in with, and those in the environment of this
 // program.
-func newRedactor(env func() []string) (*redact.Redactor, error) {
+func newRedactor(env func() []string, more ...string) (*redact.Redactor, error) {
 	data, err := dataDir()
 	if err != nil {
 		return nil, err
 	}
-	c := &knownSecrets{path: filepath.Join(data, "auth.json"), env: secretVariables(env())}
+	c := &knownSecrets{path: filepath.Join(data, "auth.json"), env: append(secretVariables(env()), more...)}
 	return redact.New(redact.Config{Known: c.values}), nil
 }
 

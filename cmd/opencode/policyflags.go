@@ -49,6 +49,9 @@ func (f *policyFlags) engine(ctx context.Context) (*engine.Engine, error) {
 	if err := f.check(); err != nil {
 		return nil, err
 	}
+	if err := f.checkLocal(); err != nil {
+		return nil, err
+	}
 	e, err := engine.New(ctx, f.config())
 	if err != nil {
 		return nil, policyError(err)

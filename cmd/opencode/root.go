@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
@@ -11,6 +12,7 @@ const version = "0.1.0"
 
 // newRootCmd returns the whole command tree.
 func newRootCmd() *cobra.Command {
+	var showVersion bool
 	root := &cobra.Command{
 		Use:   "opencode",
 		Short: "A coding-agent server in which policy decides everything",
@@ -21,14 +23,22 @@ written in Rego, which a team can read, test and extend.`,
 		Example: `  opencode auth token create --name me
   opencode serve --policy policies/examples/team
   opencode policy check bash 'git push'`,
-		Version:       versionText(),
 		Args:          noCommand,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !showVersion {
+				return cmd.Help()
+			}
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), versionText())
+			return err
+		},
 	}
+	// A template of cobra's would bring text/template, which calls methods by
+	// their names: the linker then keeps every method of every type, a tenth of
+	// the program.
+	root.Flags().BoolVarP(&showVersion, "version", "v", false, "print the version")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
-	root.SetVersionTemplate("{{.Version}}\n")
 	// Methods of sign-in beside the API key go in here.
 	var methods signIn
 	root.AddCommand(

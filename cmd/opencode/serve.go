@@ -25,6 +25,7 @@ import (
 	"opencode/agent"
 	"opencode/agent/peer"
 	"opencode/agent/tool"
+	"opencode/decisionlog"
 	"opencode/engine"
 	"opencode/redact"
 	"opencode/server"
@@ -41,6 +42,7 @@ type serveOptions struct {
 	origins     []string
 	hosts       []string
 	logLevel    string
+	remote      remoteFlags
 }
 
 // grace is how long requests may take to finish when the server stops.
@@ -59,8 +61,14 @@ func newServeCmd() *cobra.Command {
 Every request needs a token (` + "`opencode auth token create`" + `), except that the
 commands of the same user on the same machine need none. There is no way to run
 without authentication. The policy is read again when its files change and on
-SIGHUP; while it does not compile, the last good one stays in force.`,
+SIGHUP; while it does not compile, the last good one stays in force.
+
+A policy can also come from a server of bundles or from a registry, by its
+address in place of a directory. The last good bundle is kept, and used when the
+server is away.`,
 		Example: `  opencode serve --policy policies/examples/team
+  opencode serve --policy https://bundles.example.com/team/bundle.tar.gz --remote-credential bundles.example.com=env:BUNDLE_TOKEN
+  opencode serve --policy oci://registry.example.com/team/policy:stable --decision-log https://logs.example.com
   opencode serve --port 0 --directory ~/src/app --directory ~/src/lib`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -69,6 +77,8 @@ SIGHUP; while it does not compile, the last good one stays in force.`,
 	}
 	f := cmd.Flags()
 	o.policy.add(f)
+	f.Lookup("policy").Usage = "add the policy in `DIR`, or at an address https://… or oci://…, to the default (repeatable)"
+	o.remote.add(f)
 	f.StringVar(&o.hostname, "hostname", "127.0.0.1", "listen on this `ADDRESS`")
 	f.IntVar(&o.port, "port", 4096, "listen on this `PORT`; 0 picks a free one")
 	f.StringArrayVar(&o.directories, "directory", nil, "a project `DIR` to work in (repeatable; default: the current directory)")
@@ -88,7 +98,11 @@ func serve(ctx context.Context, o serveOptions, stdout, stderr io.Writer) (err e
 	if o.port < 0 || o.port > 65535 {
 		return usagef("--port %d: want 0 to 65535", o.port)
 	}
-	redactor, err := newRedactor(os.Environ)
+	remotes, err := o.remote.parse()
+	if err != nil {
+		return err
+	}
+	redactor, err := newRedactor(os.Environ, remotes.secrets()...)
 	if err != nil {
 		return err
 	}
@@ -101,9 +115,14 @@ func serve(ctx context.Context, o serveOptions, stdout, stderr io.Writer) (err e
 	if err != nil {
 		return err
 	}
+	remotes.configure(user.settings.DecisionLog)
 	var closers closers
 	defer func() { err = errors.Join(err, closers.close(logger)) }()
 
+	sources, err := openSources(ctx, &o.policy, remotes, logger, &closers)
+	if err != nil {
+		return err
+	}
 	// The policy compiles while the database opens: both take the longest.
 	type loaded struct {
 		engine *engine.Engine
@@ -129,9 +148,16 @@ func serve(ctx context.Context, o serveOptions, stdout, stderr io.Writer) (err e
 		return err
 	}
 	closers.add("listener", func(context.Context) error { return closeListener(l) })
+	decisions, err := openDecisionLog(remotes, sources, pol.engine, redactor, logger)
+	if err != nil {
+		return err
+	}
+	if decisions != nil {
+		closers.add("decision log", decisions.Close)
+	}
 	s, err := assemble(ctx, assembly{
 		options: o, dirs: dirs, engine: pol.engine, db: db, recover: alone, tokens: tokens, logger: logger, redactor: redactor,
-		closers: &closers, user: user,
+		closers: &closers, user: user, sources: sources, decisions: decisions,
 	})
 	if err != nil {
 		return err
@@ -142,10 +168,12 @@ func serve(ctx context.Context, o serveOptions, stdout, stderr io.Writer) (err e
 		closers.add("local socket", func(context.Context) error { return closeListener(local) })
 	}
 	watchPolicy(ctx, pol.engine, logger, &closers)
+	sources.watch(ctx, pol.engine, &closers)
 
 	info := pol.engine.Info()
 	fmt.Fprintf(stdout, "listening on http://%s\n", l.Addr())
 	fmt.Fprintf(stdout, "policy %.12s from %d files\n", info.Digest, len(info.Files))
+	fmt.Fprint(stdout, sources.startText())
 	fmt.Fprintf(stdout, "tokens %d in %s; `opencode auth token create` makes one\n", count, tokenPath)
 	return s.Serve(ctx, grace, listeners...)
 }
@@ -163,13 +191,20 @@ type assembly struct {
 	redactor *redact.Redactor
 	closers  *closers
 	user     user
+	sources  *policySources
+	// decisions are shipped there, nowhere if it is nil.
+	decisions *decisionlog.Log
 }
 
 func assemble(ctx context.Context, a assembly) (*server.Server, error) {
 	ids := store.NewIDs(time.Now, rand.Reader)
 	recorder := agent.NewRecorder(a.db, a.logger)
 	a.closers.add("recorder", recorder.Close)
-	gate, err := agent.NewGate(agent.GateConfig{Decider: a.engine, Recorder: recorder, IDs: ids, Redactor: a.redactor, Logger: a.logger})
+	gateConfig := agent.GateConfig{Decider: a.engine, Recorder: recorder, IDs: ids, Redactor: a.redactor, Logger: a.logger}
+	if a.decisions != nil {
+		gateConfig.Log = a.decisions
+	}
+	gate, err := agent.NewGate(gateConfig)
 	if err != nil {
 		return nil, err
 	}
@@ -209,7 +244,7 @@ func assemble(ctx context.Context, a assembly) (*server.Server, error) {
 		return nil, err
 	}
 	return server.New(server.Config{
-		Agent: ag, Gate: gate, Tokens: a.tokens, Policy: a.engine, Repositories: snapshots, Directories: a.dirs, Hosts: append(a.options.hosts, a.options.hostname),
+		Agent: ag, Gate: gate, Tokens: a.tokens, Policy: describedPolicy{a.engine, a.sources, a.decisions, a.redactor}, Repositories: snapshots, Directories: a.dirs, Hosts: append(a.options.hosts, a.options.hostname),
 		Origins: a.options.origins, Version: version, Logger: a.logger,
 		Settings: a.user.settings, Providers: a.user.providers, Paths: a.user.paths,
 		Peer: func(c *net.UnixConn) bool {
