@@ -29,8 +29,7 @@ written in Rego, which a team can read, test and extend.`,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.SetVersionTemplate("{{.Version}}\n")
-	// Methods of sign-in beside the API key go in here.
-	var methods signIn
+	methods := newSignIn()
 	root.AddCommand(
 		newServeCmd(),
 		newDoctorCmd(),
@@ -40,10 +39,11 @@ written in Rego, which a team can read, test and extend.`,
 			newAuthTokenCmd(),
 			newAuthLoginCmd(methods),
 			newAuthLogoutCmd(methods),
-			newAuthListCmd(),
+			newAuthListCmd(methods),
 			newAuthStatusCmd(methods),
 			newAuthRefreshCmd(methods),
 			newAuthRotateCmd(methods),
+			newAuthTokenForCmd(),
 			newAuthProvidersCmd(methods),
 			newAuthEncryptCmd(),
 			newAuthDecryptCmd(),
