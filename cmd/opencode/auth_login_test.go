@@ -51,7 +51,7 @@ func execAuth(t *testing.T, s signIn, stdin string, args ...string) (stdout, std
 
 func authCommand(s signIn) *cobra.Command {
 	cmd := group("auth", "", "", newAuthLoginCmd(s), newAuthLogoutCmd(s), newAuthListCmd(s), newAuthStatusCmd(s),
-		newAuthRefreshCmd(s), newAuthRotateCmd(s), newAuthProvidersCmd(s), newAuthEncryptCmd(), newAuthDecryptCmd(), newAuthRekeyCmd())
+		newAuthRefreshCmd(s), newAuthRotateCmd(s), newAuthProvidersCmd(s), newAuthEncryptCmd(), newAuthDecryptCmd(), newAuthRekeyCmd(), newAuthTokenForCmd())
 	cmd.SilenceErrors, cmd.SilenceUsage = true, true
 	return cmd
 }

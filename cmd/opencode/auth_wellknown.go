@@ -73,7 +73,8 @@ func (m wellKnown) Login(ctx context.Context, u ui, p provider.Provider, profile
 // relative one means depends on where the user happens to be.
 func gatewayProgram(name string) (string, error) {
 	if strings.ContainsAny(name, `/\`) && !filepath.IsAbs(name) {
-		return "", fmt.Errorf("gateway: the command %q is a relative path, which is not run", name)
+		return "", withHint(fmt.Errorf("gateway: the command %q is a relative path, which is not run", name),
+			"ask whoever runs the gateway to name a program on PATH")
 	}
 	program, err := exec.LookPath(name)
 	if err != nil {
