@@ -503,8 +503,8 @@ func TestEndpointsAreChecked(t *testing.T) {
 	signInHome(t)
 	for text, want := range map[string]string{
 		`{"anthropic-claude": {"token_url": "http://evil.example/token"}}`: "want https",
-		`{"x": {"flow": "magic"}}`:                                         "flow: want one of",
-		`{"x": {"client_secret": "s"}}`:                                    "unknown field",
+		`{"x": {"flow": "magic"}}`:      "flow: want one of",
+		`{"x": {"client_secret": "s"}}`: "unknown field",
 	} {
 		var endpoints any
 		if err := json.Unmarshal([]byte(text), &endpoints); err != nil {
@@ -526,5 +526,112 @@ func TestEndpointsAreChecked(t *testing.T) {
 	_, _, err := execAuth(t, newSignIn(), "", "login", "anthropic", "--method", "anthropic-claude", "--accept-provider-terms", "--stdin")
 	if err == nil || !strings.Contains(err.Error(), "token_url: http://evil.example: want https") {
 		t.Errorf("login with a token URL on plain http = %v", err)
+	}
+}
+
+// TestNoSecretInAnyAuthCommand runs every command below `auth`, in plain and
+// encrypted stores, with a server that works and with one that refuses and
+// repeats all that it was sent, and looks for each secret in all that is said.
+func TestNoSecretInAnyAuthCommand(t *testing.T) {
+	data := signInHome(t)
+	passphrase := "passphrase-" + rand.Text()
+	t.Setenv(envAuthPassphrase, passphrase)
+	s := newAuthServer(t)
+	s.configure(t)
+	gateway := "gateway-" + rand.Text()
+	s.wellKnown = fmt.Sprintf(`{"auth":{"command":[%q],"env":"CORP_TOKEN"}}`, script(t, "login", "echo "+gateway))
+	key, code := "gsk_"+rand.Text(), "code-"+rand.Text()
+	s.secrets = append(s.secrets, gateway, key, code, passphrase)
+	ran := map[string]bool{}
+	var all strings.Builder
+	said := func(out, errOut string, err error) {
+		all.WriteString(out + errOut)
+		if err != nil {
+			report(&all, err)
+			fmt.Fprintf(&all, "%v %+v %#v %q\n", err, err, err, err)
+		}
+	}
+	run := func(stdin string, args ...string) {
+		ran[args[0]] = true
+		said(execAuth(t, newSignIn(), stdin, args...))
+	}
+	login := func(method, profile, pasted string) {
+		l := startAuth(t, "login", "corp", "--method", method, "--profile", profile, "--no-browser", "--accept-provider-terms", "--stdin")
+		state := parameter(t, l.find(t, addressPattern), "state")
+		go func() { _, _ = io.WriteString(l.stdin, strings.ReplaceAll(pasted, "STATE", state)+"\n") }()
+		err := l.end(t)
+		said(l.out.String(), l.text(), err)
+	}
+	for _, protection := range []string{"plain", "keyfile"} {
+		t.Setenv(envAuthProtection, protection)
+		s.mu.Lock()
+		s.refuse = ""
+		s.mu.Unlock()
+		login("pasted", "", code+"#STATE")
+		login("chained", "chained", "http://127.0.0.1/?code="+code+"&state=STATE")
+		login("console", "key", "http://127.0.0.1/?code="+code+"&state=STATE")
+		login("restricted", "restricted", "http://127.0.0.1/?code="+code+"&state=STATE")
+		run(key, "login", "groq", "--stdin")
+		run("", "login", s.URL+"/gateway", "--yes")
+		for _, refuse := range []string{"", "invalid_grant"} {
+			s.mu.Lock()
+			s.refuse = refuse
+			s.mu.Unlock()
+			for _, args := range [][]string{
+				{"list"},
+				{"list", "--json"},
+				{"status", "corp"},
+				{"status", "corp", "--json"},
+				{"status", "groq", "--json"},
+				{"status", s.URL + "/gateway", "--json"},
+				{"providers", "corp"},
+				{"providers", "--json"},
+				{"refresh", "corp", "--force"},
+				{"refresh", "--all", "--force"},
+				{"rotate"},
+				{"token-for", "corp"},
+				{"token-for", "corp", "--profile", "key", "--reveal"},
+			} {
+				run("", args...)
+			}
+		}
+		login("pasted", "more", code+"#STATE")
+		login("pasted", "more", code+"#wrong")
+		login("pasted", "more", code+" "+code)
+		run("", "logout", "corp", "--profile", "restricted")
+		switch protection {
+		case "plain":
+			run("", "encrypt", "--protection", "keyfile")
+			run("", "rekey")
+			run("", "decrypt", "--yes")
+			run("", "encrypt", "--protection", "keyfile")
+		case "keyfile":
+			// A second each is what a passphrase costs.
+			run("", "rekey", "--protection", "passphrase")
+			run("", "list", "--json")
+		}
+	}
+	text, err := os.ReadFile(filepath.Join(data, "auth.json.age"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all.Write(text)
+	for _, cmd := range authCommand(newSignIn()).Commands() {
+		if !ran[cmd.Name()] {
+			t.Errorf("auth %s was not run", cmd.Name())
+		}
+	}
+	for _, secret := range s.secrets {
+		if i := strings.Index(all.String(), secret); i >= 0 {
+			t.Errorf("a secret is shown after %q", all.String()[max(i-200, 0):i])
+		}
+	}
+	for _, want := range []string{"is renewed", "the stored tokens were kept", "signed in to corp", "Authorization state mismatch.", `"method": "chained"`, "want --yes"} {
+		if !strings.Contains(all.String(), want) {
+			t.Errorf("nothing says %q: the test did not test", want)
+		}
+	}
+	if len(s.secrets) < 20 {
+		t.Errorf("%d secrets: the test did not test", len(s.secrets))
 	}
 }
