@@ -227,7 +227,7 @@ func TestCommandTakesPastedCodes(t *testing.T) {
 	second.fails(t, "Authorization state mismatch.")
 	paste(third, code+"#"+queryOf(t, third.address(t), "state"))
 	third.fails(t, "refused with invalid_grant")
-	first.stdin.Close() //nolint:errcheck,gosec // it is to see the end of its input
+	first.stdin.Close() //nolint:errcheck // it is to see the end of its input
 	first.fails(t, "Authorization code required.")
 	if out := u.mustAuth(t, "list", "--json"); !strings.Contains(out, `"credentials": []`) {
 		t.Errorf("something is stored: %s", out)

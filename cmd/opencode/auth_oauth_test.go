@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -15,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -99,10 +101,8 @@ func (s *authServer) configure(tb testing.TB) {
 		"revoke_url": s.URL + "/revoke",
 	}
 	with := func(name, value string) map[string]any {
-		more := map[string]any{name: value}
-		for k, v := range code {
-			more[k] = v
-		}
+		more := maps.Clone(code)
+		more[name] = value
 		return more
 	}
 	writeConfig(tb, map[string]any{"endpoints": map[string]any{
@@ -337,7 +337,7 @@ func TestLoginByPastedCode(t *testing.T) {
 		"denied":         {"looped", "http://127.0.0.1:1/callback?error=access_denied&state=STATE", "refused with access_denied"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			login := startAuth(t, "login", "corp", "--method", d.method, "--no-browser", "--stdin", "--profile", "p"+fmt.Sprint(len(d.paste)))
+			login := startAuth(t, "login", "corp", "--method", d.method, "--no-browser", "--stdin", "--profile", "p"+strconv.Itoa(len(d.paste)))
 			state := parameter(t, login.find(t, addressPattern), "state")
 			go func() { _, _ = io.WriteString(login.stdin, strings.ReplaceAll(d.paste, "STATE", state)+"\n") }()
 			err := login.end(t)

@@ -122,11 +122,11 @@ func (e *hintedError) Hint() string { return e.hint }
 // hintOf returns what to do about an error, "" if nobody knows. Other packages
 // have types of their own for it.
 func hintOf(err error) string {
-	var hinted interface {
+	type hinter interface {
 		error
 		Hint() string
 	}
-	if errors.As(err, &hinted) {
+	if hinted, ok := errors.AsType[hinter](err); ok {
 		return hinted.Hint()
 	}
 	return ""
