@@ -2,8 +2,8 @@ package e2e_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,10 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gofrs/flock"
-
 	"opencode/provider/oauth"
-	"opencode/store"
+	"opencode/store/file"
+	"opencode/store/vault"
 )
 
 // The environment of [TestRefreshHelper].
@@ -40,8 +39,8 @@ func TestOIDCManyRefreshers(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := tempDir(t)
-	vault := &lockedFile{dir: dir}
-	if err := vault.PutCredential(t.Context(), cred); err != nil {
+	kept := credentialStore(t, dir)
+	if err := kept.PutCredential(t.Context(), cred); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
@@ -67,12 +66,15 @@ func TestOIDCManyRefreshers(t *testing.T) {
 		t.Errorf("the server saw %d refresh tokens, want %d", got, want)
 	}
 	s.mu.Unlock()
-	last, err := vault.Credential(t.Context(), cred.Provider, cred.Profile)
+	last, err := kept.Credential(t.Context(), cred.Provider, cred.Profile)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := c.Renew(t.Context(), last); err != nil {
 		t.Errorf("Renew of what is stored at the end: %v: the session is gone", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "data", "opencode", "auth.json")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the plain file: %v, want none beside the encrypted one", err)
 	}
 }
 
@@ -86,7 +88,7 @@ func TestRefreshHelper(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := oauth.NewRefresher(oauth.RefresherConfig{Client: client, Store: &lockedFile{dir: dir}})
+	r, err := oauth.NewRefresher(oauth.RefresherConfig{Client: client, Store: credentialStore(t, dir)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,77 +99,17 @@ func TestRefreshHelper(t *testing.T) {
 	}
 }
 
-// lockedFile keeps one credential in a file, with a lock between processes, as
-// the contract of the stores asks.
-type lockedFile struct{ dir string }
-
-var _ store.Credentials = (*lockedFile)(nil)
-
-type fileEntry struct {
-	Provider, Access, Refresh, Method string
-	Expires                           time.Time
-	Metadata                          map[string]string
-}
-
-func (f *lockedFile) path() string { return filepath.Join(f.dir, "credential.json") }
-
-func (f *lockedFile) read() (store.Credential, error) {
-	text, err := os.ReadFile(f.path())
+// credentialStore is the real store, encrypted with a key in a file, as a
+// directory of its own has it.
+func credentialStore(tb testing.TB, dir string) *file.Credentials {
+	tb.Helper()
+	v, err := vault.New(vault.Config{KeyDir: filepath.Join(dir, "config", "opencode", "auth-keys"), Protection: vault.KeyFile})
 	if err != nil {
-		return store.Credential{}, err
+		tb.Fatal(err)
 	}
-	var e fileEntry
-	err = json.Unmarshal(text, &e)
-	return store.Credential{
-		CredentialKey: store.CredentialKey{Provider: e.Provider}, Kind: store.CredentialOAuth, Method: e.Method, Expires: e.Expires,
-		Access: store.NewSecretText(e.Access), Refresh: store.NewSecretText(e.Refresh), Metadata: e.Metadata,
-	}, err
-}
-
-func (f *lockedFile) write(c store.Credential) error {
-	text, err := json.Marshal(fileEntry{c.Provider, c.Access.Reveal(), c.Refresh.Reveal(), c.Method, c.Expires, c.Metadata})
+	s, err := file.OpenCredentials(file.CredentialsConfig{Path: filepath.Join(dir, "data", "opencode", "auth.json"), Sealer: v, SealNew: true})
 	if err != nil {
-		return err
+		tb.Fatal(err)
 	}
-	partial := f.path() + ".partial"
-	return errors.Join(os.WriteFile(partial, text, 0o600), os.Rename(partial, f.path()))
-}
-
-func (f *lockedFile) locked(change func() error) error {
-	lock := flock.New(f.path()+".lock", flock.SetPermissions(0o600))
-	if err := lock.Lock(); err != nil {
-		return err
-	}
-	return errors.Join(change(), lock.Close())
-}
-
-func (f *lockedFile) Credentials(context.Context) ([]store.Credential, error) {
-	c, err := f.read()
-	return []store.Credential{c}, err
-}
-
-func (f *lockedFile) Credential(context.Context, string, string) (store.Credential, error) {
-	return f.read()
-}
-
-func (f *lockedFile) PutCredential(_ context.Context, c store.Credential) error {
-	return f.locked(func() error { return f.write(c) })
-}
-
-func (f *lockedFile) UpdateCredential(_ context.Context, _ store.CredentialKey, change func(*store.Credential) error) (store.Credential, error) {
-	var c store.Credential
-	err := f.locked(func() (err error) {
-		if c, err = f.read(); err != nil {
-			return err
-		}
-		if err := change(&c); err != nil {
-			return err
-		}
-		return f.write(c)
-	})
-	return c, err
-}
-
-func (f *lockedFile) DeleteCredential(context.Context, store.CredentialKey) error {
-	return os.Remove(f.path())
+	return s
 }

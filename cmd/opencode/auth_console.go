@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"charm.land/huh/v2"
 	"golang.org/x/term"
@@ -30,6 +31,9 @@ type ui interface {
 	Secret(ctx context.Context, question, flag string) (store.SecretText, error)
 	// Confirm asks for a yes; the answer of somebody in a hurry is no.
 	Confirm(ctx context.Context, question, flag string) (bool, error)
+	// Progress returns what shows how far a wait is, with the time that is
+	// left, and what ends the showing.
+	Progress() (show func(left time.Duration, text string), end func())
 }
 
 // option is one answer of several.
@@ -93,6 +97,30 @@ func (c console) Confirm(ctx context.Context, question, flag string) (bool, erro
 	var answer bool
 	err := c.ask(ctx, huh.NewConfirm().Title(question).Value(&answer), question, flag)
 	return answer, err
+}
+
+// Progress implements ui. On a terminal it is one line that changes; elsewhere a
+// line each minute, for a log.
+func (c console) Progress() (show func(left time.Duration, text string), end func()) {
+	shown := ""
+	if c.in == nil {
+		return func(left time.Duration, text string) {
+			if minute := left.Truncate(time.Minute).String(); minute != shown {
+				shown = minute
+				c.Say("%s", text)
+			}
+		}, func() {}
+	}
+	return func(_ time.Duration, text string) {
+			if text != shown {
+				shown = text
+				fmt.Fprintf(c.out, "\r\x1b[K%s", text)
+			}
+		}, func() {
+			if shown != "" {
+				fmt.Fprint(c.out, "\r\x1b[K")
+			}
+		}
 }
 
 func (c console) ask(ctx context.Context, field huh.Field, question, flag string) error {

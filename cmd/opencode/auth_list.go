@@ -32,12 +32,22 @@ type credentialView struct {
 	// Renewable reports whether there is something to renew it with.
 	Renewable bool   `json:"renewable"`
 	Account   string `json:"account"`
+	// Enterprise is the domain of one, "" for the provider's own.
+	Enterprise string `json:"enterprise"`
+	// Source is store or environment.
+	Source string `json:"source"`
 }
 
-func viewCredential(c store.Credential, now time.Time) credentialView {
+func viewCredential(kept *credentials, s signIn, c store.Credential, now time.Time) credentialView {
 	v := credentialView{
-		Provider: c.Provider, Profile: c.Profile, Kind: string(c.Kind), Method: c.Method, Account: c.AccountID,
-		Expired: c.ExpiresWithin(now, 0), Renewable: c.Kind == store.CredentialOAuth && !c.Refresh.IsZero() && !c.Expires.IsZero(),
+		Provider: c.Provider, Profile: c.Profile, Kind: string(c.Kind), Method: c.Method, Account: c.AccountID, Enterprise: c.EnterpriseURL,
+		Expired: c.ExpiresWithin(now, 0), Source: "store",
+	}
+	if kept.fixed != nil {
+		v.Source = "environment"
+	}
+	if c.Kind == store.CredentialOAuth && !c.Expires.IsZero() && s.renewable != nil {
+		v.Renewable = s.renewable(kept, c)
 	}
 	if !c.Created.IsZero() {
 		at := c.Created.UTC()
@@ -76,7 +86,7 @@ type listView struct {
 	Environment []variableView   `json:"environment"`
 }
 
-func newAuthListCmd() *cobra.Command {
+func newAuthListCmd(s signIn) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "list",
@@ -93,14 +103,14 @@ A credential that is kept counts before a variable that is set.`,
 			if err != nil {
 				return err
 			}
-			return explainCredentials(list(cmd, kept, asJSON))
+			return explainCredentials(list(cmd, kept, s, asJSON))
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
 
-func list(cmd *cobra.Command, kept *credentials, asJSON bool) error {
+func list(cmd *cobra.Command, kept *credentials, s signIn, asJSON bool) error {
 	ctx, now := cmd.Context(), time.Now()
 	state, err := kept.protectionState(ctx)
 	if err != nil {
@@ -117,7 +127,7 @@ func list(cmd *cobra.Command, kept *credentials, asJSON bool) error {
 		return fmt.Errorf("%w (protection: %s)", err, state.Protection)
 	}
 	for _, c := range all {
-		view.Credentials = append(view.Credentials, viewCredential(c, now))
+		view.Credentials = append(view.Credentials, viewCredential(kept, s, c, now))
 	}
 	if asJSON {
 		return writeTokenJSON(cmd.OutOrStdout(), view)
@@ -230,13 +240,20 @@ func status(cmd *cobra.Command, kept *credentials, s signIn, id, profile string,
 	if err != nil {
 		return err
 	}
+	if known, err = s.withOwn(kept, known); err != nil {
+		return err
+	}
 	view := statusView{Provider: key.Provider, Name: key.Provider, Environment: []string{}, Methods: []string{}}
 	p := provider.Provider{ID: key.Provider, Name: key.Provider}
 	if i := slices.IndexFunc(known, func(p provider.Provider) bool { return p.ID == key.Provider }); i >= 0 {
 		p = known[i]
 		view.Name = p.Name
 	}
-	for _, m := range s.methodsFor(p, loginOptions{}) {
+	methods, err := s.methodsFor(kept, p, loginOptions{})
+	if err != nil {
+		return err
+	}
+	for _, m := range methods {
 		view.Methods = append(view.Methods, m.Name())
 	}
 	for _, v := range setVariables(known) {
@@ -247,7 +264,7 @@ func status(cmd *cobra.Command, kept *credentials, s signIn, id, profile string,
 	c, err := kept.store.Credential(ctx, key.Provider, key.Profile)
 	switch {
 	case err == nil:
-		one := viewCredential(c, time.Now())
+		one := viewCredential(kept, s, c, time.Now())
 		view.Credential, view.Connected, view.Source = &one, true, "store"
 	case !errors.Is(err, store.ErrNotExist):
 		return err
@@ -328,6 +345,9 @@ func listProviders(ctx context.Context, cmd *cobra.Command, kept *credentials, s
 	if err != nil {
 		return err
 	}
+	if known, err = s.withOwn(kept, known); err != nil {
+		return err
+	}
 	views := []providerView{}
 	for _, p := range known {
 		if filter != "" && !matches(p, filter) {
@@ -337,7 +357,11 @@ func listProviders(ctx context.Context, cmd *cobra.Command, kept *credentials, s
 		if p.Connected() {
 			v.Source = p.Source.String()
 		}
-		for _, m := range s.methodsFor(p, loginOptions{}) {
+		methods, err := s.methodsFor(kept, p, loginOptions{})
+		if err != nil {
+			return err
+		}
+		for _, m := range methods {
 			v.Methods = append(v.Methods, m.Name())
 		}
 		views = append(views, v)

@@ -22,6 +22,7 @@ func newAuthLoginCmd(s signIn) *cobra.Command {
 		o       loginOptions
 		flags   protectionFlags
 		isStdin bool
+		named   string
 	)
 	cmd := &cobra.Command{
 		Use:   "login [PROVIDER|URL]",
@@ -29,17 +30,39 @@ func newAuthLoginCmd(s signIn) *cobra.Command {
 		Long: `Sign in to a model provider, and keep the credential.
 
 What is not said by flags is asked for on the terminal; without a terminal it is
-an error, never a wait. A new store is encrypted; ` + "`opencode auth list`" + ` says how.`,
+an error, never a wait. A new store is encrypted; ` + "`opencode auth list`" + ` says how.
+
+The address of a sign-in is printed, and opened in a browser if there is one.
+With --paste or --stdin the code, or the address where the browser ends, is read
+and not waited for.
+
+The URL of a company's gateway may name a command that prints the token: it is
+shown, and run only after a yes. Any issuer of OpenID Connect signs in with
+--issuer and --client-id. What a provider's terms restrict says so first, and goes
+on only after a yes or with --accept-provider-terms.`,
 		Example: `  opencode auth login anthropic --method api
   opencode auth login openai --from-env
-  pass show groq | opencode auth login groq --stdin --profile work`,
+  pass show groq | opencode auth login groq --stdin --profile work
+  opencode auth login anthropic --method anthropic-console
+  opencode auth login github-copilot --method github-copilot --domain company.ghe.com
+  opencode auth login corp --issuer https://id.example.com --client-id opencode`,
 		Args: atMostOne("the id of a provider or the address of a gateway"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if isStdin {
 				o.stdin = cmd.InOrStdin()
 			}
-			if isStdin && o.fromEnv != "" {
+			switch {
+			case isStdin && o.fromEnv != "":
 				return usagef("--stdin and --from-env: want one of them")
+			case named != "" && len(args) > 0:
+				return usagef("--provider and an argument: want one of them")
+			case named != "":
+				args = []string{named}
+			case o.port < 0 || o.port > 65535:
+				return usagef("--port %d: want 0 to 65535", o.port)
+			}
+			if err := atMostOne("the id of a provider or the address of a gateway")(cmd, args); err != nil {
+				return err
 			}
 			kept, err := commandCredentials(cmd, flags)
 			if err != nil {
@@ -49,14 +72,22 @@ an error, never a wait. A new store is encrypted; ` + "`opencode auth list`" + `
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.method, "method", "", "how to sign in; `opencode auth providers PROVIDER` lists the ways")
+	f.StringVarP(&o.method, "method", "m", "", "how to sign in; `opencode auth providers PROVIDER` lists the ways")
+	f.StringVarP(&named, "provider", "p", "", "the provider, as the argument")
 	f.StringVar(&o.profile, "profile", "", "keep it beside others under this name")
-	f.BoolVar(&isStdin, "stdin", false, "read the API key from standard input")
+	f.BoolVar(&isStdin, "stdin", false, "read the API key, or the code that a browser shows, from standard input")
 	f.StringVar(&o.fromEnv, "from-env", "", "take the API key from an environment variable, the provider's own if none is named")
 	f.Lookup("from-env").NoOptDefVal = anyVariable
 	f.BoolVar(&o.force, "force", false, "keep a key that does not look like one")
 	f.BoolVar(&o.acceptTerms, "accept-provider-terms", false, "accept what the provider's terms say of the method, which is shown")
-	f.BoolVar(&o.yes, "yes", false, "answer yes to what the method asks")
+	f.BoolVar(&o.yes, "yes", false, "run the command that a gateway names")
+	f.BoolVar(&o.noBrowser, "no-browser", false, "open no browser, only print the address")
+	f.BoolVar(&o.paste, "paste", false, "the browser is on another machine: paste the address where it ends")
+	f.StringVar(&o.domain, "domain", "", "the domain of an enterprise, such as company.ghe.com")
+	f.StringVar(&o.issuer, "issuer", "", "the `URL` of an issuer of OpenID Connect")
+	f.StringVar(&o.clientID, "client-id", "", "the id of this program at the provider, in the place of the configured one")
+	f.IntVar(&o.port, "port", 0, "the port of this machine that the browser is sent back to; the default is any")
+	f.StringVar(&o.cliProfile, "cli-profile", "", "the profile of the Anthropic CLI; the default is its active one")
 	flags.add(cmd)
 	return cmd
 }
@@ -91,14 +122,17 @@ func login(cmd *cobra.Command, kept *credentials, s signIn, args []string, o log
 	if err != nil {
 		return err
 	}
-	p, err := chooseProvider(ctx, u, known, args)
+	if known, err = s.withOwn(kept, known); err != nil {
+		return err
+	}
+	p, err := chooseProvider(ctx, u, known, args, o.issuer != "")
 	if err != nil {
 		return err
 	}
 	if _, err := store.NewCredentialKey(p.ID, o.profile); err != nil {
 		return &usageError{err}
 	}
-	m, err := s.choose(ctx, u, p, o)
+	m, err := s.choose(ctx, kept, p, o)
 	if err != nil {
 		return err
 	}
@@ -153,7 +187,9 @@ func commandCatalogue(ctx context.Context, kept *credentials) (*provider.Catalog
 	return provider.New(cfg)
 }
 
-func chooseProvider(ctx context.Context, u ui, known []provider.Provider, args []string) (provider.Provider, error) {
+// chooseProvider returns the provider that the arguments name, or asks for one.
+// One of any name is taken for the user's own issuer.
+func chooseProvider(ctx context.Context, u ui, known []provider.Provider, args []string, anyName bool) (provider.Provider, error) {
 	id := ""
 	if len(args) > 0 {
 		id = strings.TrimRight(args[0], "/")
@@ -172,6 +208,9 @@ func chooseProvider(ctx context.Context, u ui, known []provider.Provider, args [
 	}
 	if i := slices.IndexFunc(known, func(p provider.Provider) bool { return p.ID == id }); i >= 0 {
 		return known[i], nil
+	}
+	if anyName {
+		return provider.Provider{ID: id, Name: id}, nil
 	}
 	return provider.Provider{}, unknownProvider(known, id)
 }
@@ -240,7 +279,7 @@ func logout(cmd *cobra.Command, kept *credentials, s signIn, args []string, prof
 	case err != nil:
 		return err
 	case s.revoke != nil:
-		if err := s.revoke(ctx, c); err != nil {
+		if err := s.revoke(ctx, kept, c); err != nil {
 			u.Say("warning: the provider was not told: %v", err)
 		}
 	}

@@ -50,8 +50,8 @@ func execAuth(t *testing.T, s signIn, stdin string, args ...string) (stdout, std
 }
 
 func authCommand(s signIn) *cobra.Command {
-	cmd := group("auth", "", "", newAuthLoginCmd(s), newAuthLogoutCmd(s), newAuthListCmd(), newAuthStatusCmd(s),
-		newAuthRefreshCmd(s), newAuthRotateCmd(s), newAuthProvidersCmd(s), newAuthEncryptCmd(), newAuthDecryptCmd(), newAuthRekeyCmd())
+	cmd := group("auth", "", "", newAuthLoginCmd(s), newAuthLogoutCmd(s), newAuthListCmd(s), newAuthStatusCmd(s),
+		newAuthRefreshCmd(s), newAuthRotateCmd(s), newAuthProvidersCmd(s), newAuthEncryptCmd(), newAuthDecryptCmd(), newAuthRekeyCmd(), newAuthTokenForCmd())
 	cmd.SilenceErrors, cmd.SilenceUsage = true, true
 	return cmd
 }
@@ -93,9 +93,9 @@ func (g *gateway) pair(c *store.Credential) {
 
 func (g *gateway) signIn() signIn {
 	return signIn{
-		methods: func(p provider.Provider, o loginOptions) []method {
+		methods: func(_ *credentials, p provider.Provider, o loginOptions) ([]method, error) {
 			if p.ID != "openai" && !isAddress(p.ID) {
-				return nil
+				return nil, nil
 			}
 			return []method{browser{"browser", func(_ context.Context, u ui) (store.Credential, error) {
 				g.calls = append(g.calls, fmt.Sprint("login ", o.acceptTerms, o.yes))
@@ -103,17 +103,18 @@ func (g *gateway) signIn() signIn {
 				var c store.Credential
 				g.pair(&c)
 				return c, g.fail
-			}}}
+			}}}, nil
 		},
-		refresh: func(ctx context.Context, kept store.Credentials, key store.CredentialKey, force bool) (bool, error) {
+		refresh: func(ctx context.Context, kept *credentials, c store.Credential, force bool) (bool, error) {
+			key := c.CredentialKey
 			g.calls = append(g.calls, fmt.Sprint("refresh ", key, force))
 			if g.fail != nil || !force {
 				return false, g.fail
 			}
-			_, err := kept.UpdateCredential(ctx, key, func(c *store.Credential) error { g.pair(c); return nil })
+			_, err := kept.store.UpdateCredential(ctx, key, func(c *store.Credential) error { g.pair(c); return nil })
 			return err == nil, err
 		},
-		revoke: func(_ context.Context, c store.Credential) error {
+		revoke: func(_ context.Context, _ *credentials, c store.Credential) error {
 			g.calls = append(g.calls, fmt.Sprint("revoke ", c))
 			return g.fail
 		},
@@ -126,7 +127,7 @@ func TestMethodsPlugIn(t *testing.T) {
 	g := &gateway{}
 	s := g.signIn()
 	_, _, err := execAuth(t, s, "", "login", "openai")
-	if err == nil || exitCode(err) != exitUsage || !strings.Contains(err.Error(), "--method browser|api") {
+	if err == nil || exitCode(err) != exitUsage || !strings.Contains(err.Error(), "--method api|browser") {
 		t.Errorf("login without a method = %v, want a usage error that names both", err)
 	}
 	out, errOut := mustAuth(t, s, "", "login", "openai", "--method", "browser", "--accept-provider-terms")

@@ -60,7 +60,7 @@ func (s signIn) renew(ctx context.Context, kept *credentials, c store.Credential
 	if s.refresh == nil || c.Kind != store.CredentialOAuth {
 		return false, errNotRenewable
 	}
-	return s.refresh(ctx, kept.store, c.CredentialKey, force)
+	return s.refresh(ctx, kept, c, force)
 }
 
 func refreshOne(ctx context.Context, cmd *cobra.Command, kept *credentials, s signIn, key store.CredentialKey, force bool) error {
@@ -181,8 +181,12 @@ func rotate(cmd *cobra.Command, kept *credentials, s signIn, age time.Duration, 
 		if !c.Created.IsZero() && now.Sub(c.Created) < age {
 			continue
 		}
-		_, err := s.renew(ctx, kept, c, true)
+		// What another program renews has no refresh token here, and is not ours
+		// to renew before its time.
+		renewed, err := s.renew(ctx, kept, c, !c.Refresh.IsZero())
 		switch {
+		case err == nil && !renewed:
+			fmt.Fprintf(out, "%s is not due\n", c.CredentialKey)
 		case errors.Is(err, errNotRenewable):
 			kept.console.Say("warning: %s is %s: make a new one at the provider, then `opencode auth login %s`", c, ageText(c, now), c.Provider)
 		case err != nil:

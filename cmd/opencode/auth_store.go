@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"opencode/provider/signin"
 	"opencode/store"
 	"opencode/store/file"
 	"opencode/store/vault"
@@ -73,6 +74,8 @@ type credentials struct {
 	// protection is what a new key gets.
 	protection vault.Protection
 	console    console
+	// services are what signs in, with a browser and without, once made.
+	services map[bool]*signin.Service
 }
 
 // openCredentials returns the store of credentials as the environment has it.
@@ -227,7 +230,7 @@ func (v protectionView) explain() string {
 
 // explainCredentials adds what to do to an error of the store.
 func explainCredentials(err error) error {
-	if _, ok := errors.AsType[*hintedError](err); ok || err == nil {
+	if err == nil || hintOf(err) != "" {
 		return err
 	}
 	switch {

@@ -68,8 +68,8 @@ func report(stderr io.Writer, err error) {
 	for line := range strings.SplitSeq(err.Error(), "\n") {
 		fmt.Fprintf(stderr, "opencode: error: %s\n", line)
 	}
-	if hint, ok := errors.AsType[*hintedError](err); ok {
-		fmt.Fprintf(stderr, "opencode: hint: %s\n", hint.hint)
+	if hint := hintOf(err); hint != "" {
+		fmt.Fprintf(stderr, "opencode: hint: %s\n", hint)
 	}
 }
 
@@ -115,5 +115,21 @@ type hintedError struct {
 
 func (e *hintedError) Error() string { return e.err.Error() }
 func (e *hintedError) Unwrap() error { return e.err }
+
+// Hint returns what to do.
+func (e *hintedError) Hint() string { return e.hint }
+
+// hintOf returns what to do about an error, "" if nobody knows. Other packages
+// have types of their own for it.
+func hintOf(err error) string {
+	type hinter interface {
+		error
+		Hint() string
+	}
+	if hinted, ok := errors.AsType[hinter](err); ok {
+		return hinted.Hint()
+	}
+	return ""
+}
 
 func withHint(err error, hint string) error { return &hintedError{err, hint} }

@@ -39,8 +39,7 @@ written in Rego, which a team can read, test and extend.`,
 	// the program.
 	root.Flags().BoolVarP(&showVersion, "version", "v", false, "print the version")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
-	// Methods of sign-in beside the API key go in here.
-	var methods signIn
+	methods := newSignIn()
 	root.AddCommand(
 		newServeCmd(),
 		newDoctorCmd(),
@@ -50,10 +49,11 @@ written in Rego, which a team can read, test and extend.`,
 			newAuthTokenCmd(),
 			newAuthLoginCmd(methods),
 			newAuthLogoutCmd(methods),
-			newAuthListCmd(),
+			newAuthListCmd(methods),
 			newAuthStatusCmd(methods),
 			newAuthRefreshCmd(methods),
 			newAuthRotateCmd(methods),
+			newAuthTokenForCmd(),
 			newAuthProvidersCmd(methods),
 			newAuthEncryptCmd(),
 			newAuthDecryptCmd(),

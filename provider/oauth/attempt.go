@@ -205,6 +205,10 @@ type UI struct {
 	// Paste asks for the code that the browser shows. Without it methods that
 	// need one are refused.
 	Paste func(ctx context.Context) (string, error)
+	// Elsewhere says that the browser runs on another machine, so that a
+	// redirect to this one does not arrive: the user pastes the address where it
+	// ended.
+	Elsewhere bool
 	// Progress is called about once a second while a code can be entered.
 	Progress func(Progress)
 }
@@ -217,7 +221,8 @@ func (c *Client) Login(ctx context.Context, method string, o Options, ui UI) (st
 		return store.Credential{}, err
 	}
 	defer a.Close()
-	if a.Paste && ui.Paste == nil {
+	paste := a.Paste || ui.Elsewhere && a.finish != nil
+	if paste && ui.Paste == nil {
 		return store.Credential{}, hinted(fmt.Errorf("%s: needs somebody to paste a code", method), "run it on a terminal, or use an API key")
 	}
 	if a.URL != "" {
@@ -230,7 +235,7 @@ func (c *Client) Login(ctx context.Context, method string, o Options, ui UI) (st
 			}
 		}
 	}
-	if !a.Paste {
+	if !paste {
 		return a.Wait(ctx, ui.Progress)
 	}
 	pasted, err := ui.Paste(ctx)

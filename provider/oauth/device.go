@@ -47,7 +47,8 @@ func (c *Client) beginDevice(ctx context.Context, m Method, e Endpoint, o Option
 	if err != nil {
 		return nil, err
 	}
-	d, err := got.device(asked, c.cfg.PlainLoopback)
+	// A server elsewhere must not lead the browser to a port of this machine.
+	d, err := got.device(asked, strings.HasPrefix(strings.ToLower(e.DeviceURL), "http://"))
 	if err != nil {
 		return nil, err
 	}

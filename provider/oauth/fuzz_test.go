@@ -81,6 +81,9 @@ func FuzzTokens(f *testing.F) {
 		var members map[string]any
 		decoded := json.Unmarshal([]byte(body), &members) == nil
 		if err != nil {
+			if hint(err) == "" {
+				t.Errorf("%v says not what to do", err)
+			}
 			if secret, ok := members["access_token"].(string); ok && len(secret) > 12 && strings.Contains(shows(err)+hint(err), secret) {
 				t.Errorf("%v repeats the token", err)
 			}

@@ -44,9 +44,12 @@ func (c *Client) discover(ctx context.Context, e Endpoint) (*oidc.Provider, Endp
 	if e.Issuer == "" {
 		return nil, e, hinted(errors.New("sign-in: no issuer"), "give the address of the issuer")
 	}
-	if _, err := parseURL(e.Issuer, c.cfg.PlainLoopback); err != nil {
-		return nil, e, fmt.Errorf("issuer: %w", err)
+	issuer, err := parseURL(e.Issuer, c.cfg.PlainLoopback)
+	if err != nil {
+		return nil, e, hinted(fmt.Errorf("issuer: %w", err), "give the address of the issuer, with https")
 	}
+	// An issuer elsewhere must not have secrets sent to a port of this machine.
+	plain := issuer.Scheme == "http"
 	// The provider keeps the client of this context for its keys, and of the
 	// context nothing else.
 	ctx, cancel := context.WithTimeout(ctx, requestTime)
@@ -72,7 +75,7 @@ func (c *Client) discover(ctx context.Context, e Endpoint) (*oidc.Provider, Endp
 		if *to != "" || address == "" {
 			continue
 		}
-		if _, err := parseURL(address, c.cfg.PlainLoopback); err != nil {
+		if _, err := parseURL(address, plain); err != nil {
 			return nil, e, fmt.Errorf("issuer %s: %w: an endpoint %w", e.Issuer, ErrAnswer, err)
 		}
 		*to = address

@@ -231,7 +231,7 @@ func (c *Credentials) DeleteCredential(ctx context.Context, key store.Credential
 				}
 			}
 			if s.plain.entry(key) >= 0 {
-				return replacePlain(path, s.plain.withEntry(key, nil))
+				return c.replacePlain(path, s.plain.withEntry(key, nil))
 			}
 			return nil
 		})
@@ -302,7 +302,7 @@ func (c *Credentials) Protect(ctx context.Context, seal func(ctx context.Context
 			}
 		}
 		if seal == nil {
-			if err := replacePlain(path, all); err != nil {
+			if err := c.replacePlain(path, all); err != nil {
 				return err
 			}
 			return removeDurably(path + SealedSuffix)
@@ -318,7 +318,7 @@ func (c *Credentials) Protect(ctx context.Context, seal func(ctx context.Context
 		if err := replaceLinked(path+SealedSuffix, sealed); err != nil {
 			return err
 		}
-		return removeDurably(path)
+		return errors.Join(removeDurably(path), removeDurably(path+factsSuffix))
 	})
 	if err != nil {
 		return fmt.Errorf("protect credentials: %w", err)
@@ -409,7 +409,7 @@ func (c *Credentials) write(ctx context.Context, f func(content) (object, error)
 		if s.hasSealed || !s.hasPlain && c.sealNew {
 			return c.replaceSealed(ctx, path, entries, s.raw)
 		}
-		return replacePlain(path, entries)
+		return c.replacePlain(path, entries)
 	})
 }
 
@@ -428,7 +428,7 @@ func (c *Credentials) replaceSealed(ctx context.Context, path string, entries ob
 	return replaceLinked(path+SealedSuffix, sealed)
 }
 
-func replacePlain(path string, entries object) error {
+func (c *Credentials) replacePlain(path string, entries object) error {
 	plain, err := encodeDocument(entries)
 	if err != nil {
 		return err
@@ -436,7 +436,13 @@ func replacePlain(path string, entries object) error {
 	if len(plain) > maxCredentialBytes {
 		return errTooLarge
 	}
-	return replaceLinked(path, plain)
+	if err := replaceLinked(path, plain); err != nil {
+		return err
+	}
+	if err := c.saveFacts(entries); err != nil {
+		c.log.Warn("what other programs drop of the credentials was not noted", slog.Any("error", err))
+	}
+	return nil
 }
 
 // replaceLinked replaces what the path points to.

@@ -66,6 +66,7 @@ func (c *Credentials) readOnce(ctx context.Context) (content, error) {
 	if s.plain, err = decodeDocument(plain); err != nil {
 		return content{}, fmt.Errorf("%s: %w", c.path, err)
 	}
+	s.plain = c.withFacts(s.plain)
 	if hasSealed {
 		if s.sealed, err = c.open(ctx, sealed); err != nil {
 			return s, fmt.Errorf("%s: %w", c.path+SealedSuffix, err)
