@@ -53,6 +53,18 @@ func entries[T any](r *reader, v hujson.Value, at string, read func(hujson.Value
 	return all
 }
 
+// json returns an object as plain JSON, for a reader of its own.
+func (r *reader) json(v hujson.Value, at string) []byte {
+	if _, ok := v.Value.(*hujson.Object); !ok {
+		r.wrong(v, at, "an object")
+		return nil
+	}
+	plain := v.Clone()
+	plain.Standardize()
+	plain.Minimize()
+	return plain.Pack()
+}
+
 func (r *reader) literal(v hujson.Value) hujson.Literal {
 	l, _ := v.Value.(hujson.Literal)
 	return l

@@ -56,6 +56,10 @@ type Settings struct {
 	Providers         map[string]provider.Definition
 	// MCP tells of each configured MCP server whether it is enabled.
 	MCP map[string]bool
+	// Endpoints are where methods of sign-in lead, as JSON for package oauth,
+	// which judges them; nil if the file says nothing of them. There is nothing
+	// secret in them: client ids are public.
+	Endpoints []byte
 	// Ignored are the members of the file that have no effect on this server,
 	// sorted.
 	Ignored []string
@@ -214,6 +218,8 @@ func (r *reader) top(s *Settings, tree hujson.Value) {
 			s.Providers = entries(r, v, name, r.provider)
 		case "mcp":
 			s.MCP = entries(r, v, name, r.mcp)
+		case "endpoints":
+			s.Endpoints = r.json(v, name)
 		default:
 			s.Ignored = append(s.Ignored, name)
 		}

@@ -32,6 +32,7 @@ func TestParse(t *testing.T) {
 		"models": {"m1": {"id": "real", "name": "One", "tool_call": false, "limit": {"context": 5, "output": 2, "input": 3}, "status": "beta",
 			"cost": {"input": 1, "output": 2, "cache_read": 3, "cache_write": 4, "context_over_200k": {"input": 9}}}}}},
 	"mcp": {"a": {"type": "local"}, "b": {"enabled": false}},
+	"endpoints": {"corp": /* ours */ {"flow": "oidc", "scopes": ["openid",],},},
 }`))
 	if err != nil {
 		t.Fatal(err)
@@ -48,8 +49,9 @@ func TestParse(t *testing.T) {
 		Providers: map[string]provider.Definition{"acme": {
 			NPM: "@a/b@1.2.3", Env: []string{"A_KEY"}, BaseURL: "http://127.0.0.1:8080/v1/", Models: []provider.Model{m},
 		}},
-		MCP:     map[string]bool{"a": true, "b": false},
-		Ignored: []string{"Model", "permission", "zz"},
+		MCP:       map[string]bool{"a": true, "b": false},
+		Endpoints: []byte(`{"corp":{"flow":"oidc","scopes":["openid"]}}`),
+		Ignored:   []string{"Model", "permission", "zz"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
