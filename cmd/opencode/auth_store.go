@@ -138,6 +138,14 @@ func openCredentials(con console, logger *slog.Logger, flags protectionFlags) (*
 	return &credentials{store: files, files: files, vault: v, protection: protection, console: con}, nil
 }
 
+// close logs out of the HSM, if one was used.
+func (c *credentials) close() error {
+	if c.vault == nil {
+		return nil
+	}
+	return c.vault.Close()
+}
+
 // commandCredentials opens the store for a command.
 func commandCredentials(cmd *cobra.Command, flags protectionFlags) (*credentials, error) {
 	stderr := cmd.ErrOrStderr()

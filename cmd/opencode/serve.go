@@ -104,6 +104,7 @@ func serve(ctx context.Context, o serveOptions, stdout, stderr io.Writer) (err e
 	}
 	var closers closers
 	defer func() { err = errors.Join(err, closers.close(logger)) }()
+	closers.add("credentials", func(context.Context) error { return user.close() })
 
 	// The policy compiles while the database opens: both take the longest.
 	type loaded struct {
@@ -213,6 +214,7 @@ func assemble(ctx context.Context, a assembly) (*server.Server, error) {
 		Agent: ag, Gate: gate, Tokens: a.tokens, Policy: a.engine, Repositories: snapshots, Directories: a.dirs, Hosts: append(a.options.hosts, a.options.hostname),
 		Origins: a.options.origins, Version: version, Logger: a.logger,
 		Settings: a.user.settings, Providers: a.user.providers, Paths: a.user.paths,
+		Credentials: a.user.credentials, SignIn: a.user.signIn,
 		Peer: func(c *net.UnixConn) bool {
 			p, err := peer.Check(c)
 			return err == nil && p.Local()

@@ -6,10 +6,13 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"runtime"
 
 	"opencode/provider"
+	"opencode/provider/signin"
 	"opencode/server"
 	"opencode/settings"
+	"opencode/store"
 )
 
 // user is what is known of the user who runs the server.
@@ -17,6 +20,11 @@ type user struct {
 	settings  settings.Settings
 	providers *provider.Catalogue
 	paths     server.Paths
+	// credentials are the user's, which clients of the server can add to.
+	credentials store.Credentials
+	signIn      *signin.Service
+	// close gives up what the credentials hold open.
+	close func() error
 }
 
 // readUser reads the user's configuration file, and which providers the user
@@ -53,5 +61,15 @@ func readUser(ctx context.Context, logger *slog.Logger) (user, error) {
 	if err != nil {
 		return user{}, explainCredentials(err)
 	}
-	return user{settings: s, providers: providers, paths: server.Paths{Home: home, State: state, Config: config}}, nil
+	// The client opens the browser, which may be on another machine.
+	service, err := signin.New(signin.Config{
+		Store: kept.store, Endpoints: s.Endpoints, Env: os.LookupEnv, Home: home, OS: runtime.GOOS, UserAgent: "opencode/" + version, Logger: logger,
+	})
+	if err != nil {
+		return user{}, withHint(err, "docs/sign-in.md says what may stand in the member endpoints and in the environment")
+	}
+	return user{
+		settings: s, providers: providers, paths: server.Paths{Home: home, State: state, Config: config},
+		credentials: kept.store, signIn: service, close: kept.close,
+	}, nil
 }
