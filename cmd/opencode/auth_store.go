@@ -90,6 +90,11 @@ type credentials struct {
 // openCredentials returns the store of credentials as the environment has it.
 // It reads nothing but the environment.
 func openCredentials(con console, logger *slog.Logger, flags protectionFlags) (*credentials, error) {
+	return openSeenCredentials(con, logger, flags, nil)
+}
+
+// openSeenCredentials is openCredentials, and has seen told of what is in files.
+func openSeenCredentials(con console, logger *slog.Logger, flags protectionFlags, seen func([]byte)) (*credentials, error) {
 	if text := os.Getenv(envAuthContent); text != "" {
 		fixed, err := file.ParseCredentials(text)
 		if err != nil {
@@ -97,6 +102,12 @@ func openCredentials(con console, logger *slog.Logger, flags protectionFlags) (*
 		}
 		return &credentials{store: fixed, fixed: fixed, console: con}, nil
 	}
+	return openFiles(con, logger, flags, seen)
+}
+
+// openFiles returns the store that is in files, whatever stands in the
+// environment in place of it.
+func openFiles(con console, logger *slog.Logger, flags protectionFlags, seen func([]byte)) (*credentials, error) {
 	protection, plain, err := flags.parse()
 	if err != nil {
 		return nil, err
@@ -130,7 +141,7 @@ func openCredentials(con console, logger *slog.Logger, flags protectionFlags) (*
 		return nil, err
 	}
 	files, err := file.OpenCredentials(file.CredentialsConfig{
-		Path: filepath.Join(data, "auth.json"), Sealer: v, SealNew: !plain, ReadOnly: readOnly, Logger: logger,
+		Path: filepath.Join(data, "auth.json"), Sealer: v, SealNew: !plain, ReadOnly: readOnly, Seen: seen, Logger: logger,
 	})
 	if err != nil {
 		return nil, err

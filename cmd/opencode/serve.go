@@ -89,19 +89,21 @@ func serve(ctx context.Context, o serveOptions, stdout, stderr io.Writer) (err e
 	if o.port < 0 || o.port > 65535 {
 		return usagef("--port %d: want 0 to 65535", o.port)
 	}
-	redactor, err := newRedactor(os.Environ)
+	known, err := newKnownSecrets(os.Environ)
 	if err != nil {
 		return err
 	}
+	redactor := redact.New(redact.Config{Known: known.values})
 	logger := slog.New(redact.NewHandler(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}), redactor))
 	dirs, err := projectDirs(o.directories)
 	if err != nil {
 		return err
 	}
-	user, err := readUser(ctx, logger)
+	user, err := readUser(ctx, logger, known)
 	if err != nil {
 		return err
 	}
+	known.follow(slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn})))
 	var closers closers
 	defer func() { err = errors.Join(err, closers.close(logger)) }()
 	closers.add("credentials", func(context.Context) error { return user.close() })

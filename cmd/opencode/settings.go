@@ -28,8 +28,9 @@ type user struct {
 }
 
 // readUser reads the user's configuration file, and which providers the user
-// is signed in to. What is wrong is told before anything is opened.
-func readUser(ctx context.Context, logger *slog.Logger) (user, error) {
+// is signed in to. What is wrong is told before anything is opened. Credentials
+// are made known before anybody can write them anywhere.
+func readUser(ctx context.Context, logger *slog.Logger, known *knownSecrets) (user, error) {
 	config, configErr := configDir()
 	state, stateErr := stateDir()
 	home, homeErr := os.UserHomeDir()
@@ -50,7 +51,7 @@ func readUser(ctx context.Context, logger *slog.Logger) (user, error) {
 	}
 	// A server has nobody to ask: what needs a passphrase needs it in the
 	// environment.
-	kept, err := openCredentials(console{out: io.Discard}, logger, protectionFlags{})
+	kept, err := openSeenCredentials(console{out: io.Discard}, logger, protectionFlags{}, known.add)
 	if err != nil {
 		return user{}, err
 	}

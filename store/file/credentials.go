@@ -44,6 +44,10 @@ type CredentialsConfig struct {
 	SealNew bool
 	// ReadOnly refuses every change.
 	ReadOnly bool
+	// Seen is given the entries of a file, as JSON, before anybody else gets
+	// what is new in them and before they are written, so that whoever keeps
+	// secrets out of texts knows them in time. It must not call the store.
+	Seen func(entries []byte)
 	// Logger gets warnings; the default discards them.
 	Logger *slog.Logger
 }
@@ -59,8 +63,11 @@ type Credentials struct {
 	sealer   Sealer
 	sealNew  bool
 	readOnly bool
+	seen     func([]byte)
 	log      *slog.Logger
 
+	// plainSeen is the digest of the plain file that was told of last.
+	plainSeen atomic.Pointer[[32]byte]
 	// opened spares decrypting a file that has not changed.
 	opened atomic.Pointer[openedFile]
 }
@@ -86,9 +93,12 @@ func OpenCredentials(cfg CredentialsConfig) (*Credentials, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open credentials: %w", err)
 	}
-	c := &Credentials{path: path, sealer: cfg.Sealer, sealNew: cfg.SealNew, readOnly: cfg.ReadOnly, log: cfg.Logger}
+	c := &Credentials{path: path, sealer: cfg.Sealer, sealNew: cfg.SealNew, readOnly: cfg.ReadOnly, seen: cfg.Seen, log: cfg.Logger}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
+	}
+	if c.seen == nil {
+		c.seen = func([]byte) {}
 	}
 	return c, nil
 }
@@ -231,7 +241,7 @@ func (c *Credentials) DeleteCredential(ctx context.Context, key store.Credential
 				}
 			}
 			if s.plain.entry(key) >= 0 {
-				return replacePlain(path, s.plain.withEntry(key, nil))
+				return c.replacePlain(path, s.plain.withEntry(key, nil))
 			}
 			return nil
 		})
@@ -302,7 +312,7 @@ func (c *Credentials) Protect(ctx context.Context, seal func(ctx context.Context
 			}
 		}
 		if seal == nil {
-			if err := replacePlain(path, all); err != nil {
+			if err := c.replacePlain(path, all); err != nil {
 				return err
 			}
 			return removeDurably(path + SealedSuffix)
@@ -409,7 +419,7 @@ func (c *Credentials) write(ctx context.Context, f func(content) (object, error)
 		if s.hasSealed || !s.hasPlain && c.sealNew {
 			return c.replaceSealed(ctx, path, entries, s.raw)
 		}
-		return replacePlain(path, entries)
+		return c.replacePlain(path, entries)
 	})
 }
 
@@ -418,6 +428,7 @@ func (c *Credentials) replaceSealed(ctx context.Context, path string, entries ob
 	if err != nil {
 		return err
 	}
+	c.seen(plain)
 	sealed, err := c.sealer.Seal(ctx, plain, old)
 	if err != nil {
 		return err
@@ -428,7 +439,7 @@ func (c *Credentials) replaceSealed(ctx context.Context, path string, entries ob
 	return replaceLinked(path+SealedSuffix, sealed)
 }
 
-func replacePlain(path string, entries object) error {
+func (c *Credentials) replacePlain(path string, entries object) error {
 	plain, err := encodeDocument(entries)
 	if err != nil {
 		return err
@@ -436,6 +447,7 @@ func replacePlain(path string, entries object) error {
 	if len(plain) > maxCredentialBytes {
 		return errTooLarge
 	}
+	c.seen(plain)
 	return replaceLinked(path, plain)
 }
 

@@ -66,6 +66,12 @@ func (c *Credentials) readOnce(ctx context.Context) (content, error) {
 	if s.plain, err = decodeDocument(plain); err != nil {
 		return content{}, fmt.Errorf("%s: %w", c.path, err)
 	}
+	if digest := sha256.Sum256(plain); len(s.plain) > 0 {
+		if last := c.plainSeen.Load(); last == nil || *last != digest {
+			c.seen(plain)
+			c.plainSeen.Store(&digest)
+		}
+	}
 	if hasSealed {
 		if s.sealed, err = c.open(ctx, sealed); err != nil {
 			return s, fmt.Errorf("%s: %w", c.path+SealedSuffix, err)
@@ -91,6 +97,7 @@ func (c *Credentials) open(ctx context.Context, sealed []byte) (object, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.seen(plain)
 	c.opened.Store(&openedFile{digest, entries})
 	return entries, nil
 }
