@@ -11,6 +11,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"syscall"
 
@@ -66,8 +67,9 @@ type Credentials struct {
 	seen     func([]byte)
 	log      *slog.Logger
 
-	// plainSeen is the digest of the plain file that was told of last.
-	plainSeen atomic.Pointer[[32]byte]
+	tellMu sync.Mutex
+	// told is the digest of the entries that were told of last.
+	told [32]byte
 	// opened spares decrypting a file that has not changed.
 	opened atomic.Pointer[openedFile]
 }
@@ -96,9 +98,6 @@ func OpenCredentials(cfg CredentialsConfig) (*Credentials, error) {
 	c := &Credentials{path: path, sealer: cfg.Sealer, sealNew: cfg.SealNew, readOnly: cfg.ReadOnly, seen: cfg.Seen, log: cfg.Logger}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
-	}
-	if c.seen == nil {
-		c.seen = func([]byte) {}
 	}
 	return c, nil
 }
@@ -241,7 +240,7 @@ func (c *Credentials) DeleteCredential(ctx context.Context, key store.Credential
 				}
 			}
 			if s.plain.entry(key) >= 0 {
-				return c.replacePlain(path, s.plain.withEntry(key, nil))
+				return replacePlain(path, s.plain.withEntry(key, nil))
 			}
 			return nil
 		})
@@ -312,7 +311,7 @@ func (c *Credentials) Protect(ctx context.Context, seal func(ctx context.Context
 			}
 		}
 		if seal == nil {
-			if err := c.replacePlain(path, all); err != nil {
+			if err := replacePlain(path, all); err != nil {
 				return err
 			}
 			return removeDurably(path + SealedSuffix)
@@ -413,13 +412,16 @@ func (c *Credentials) change(ctx context.Context, f func(path string, s content)
 func (c *Credentials) write(ctx context.Context, f func(content) (object, error)) error {
 	return c.change(ctx, func(path string, s content) error {
 		entries, err := f(s)
+		if err == nil {
+			err = c.tell(entries)
+		}
 		if err != nil {
 			return err
 		}
 		if s.hasSealed || !s.hasPlain && c.sealNew {
 			return c.replaceSealed(ctx, path, entries, s.raw)
 		}
-		return c.replacePlain(path, entries)
+		return replacePlain(path, entries)
 	})
 }
 
@@ -428,7 +430,6 @@ func (c *Credentials) replaceSealed(ctx context.Context, path string, entries ob
 	if err != nil {
 		return err
 	}
-	c.seen(plain)
 	sealed, err := c.sealer.Seal(ctx, plain, old)
 	if err != nil {
 		return err
@@ -439,7 +440,7 @@ func (c *Credentials) replaceSealed(ctx context.Context, path string, entries ob
 	return replaceLinked(path+SealedSuffix, sealed)
 }
 
-func (c *Credentials) replacePlain(path string, entries object) error {
+func replacePlain(path string, entries object) error {
 	plain, err := encodeDocument(entries)
 	if err != nil {
 		return err
@@ -447,7 +448,6 @@ func (c *Credentials) replacePlain(path string, entries object) error {
 	if len(plain) > maxCredentialBytes {
 		return errTooLarge
 	}
-	c.seen(plain)
 	return replaceLinked(path, plain)
 }
 

@@ -38,7 +38,29 @@ func (c *Credentials) read(ctx context.Context) (content, error) {
 		}
 		s, err = c.readOnce(ctx)
 	}
+	if told := c.tell(s.plain); err == nil {
+		err = told
+	}
 	return s, err
+}
+
+// tell tells whoever wants to know what is in entries that nobody else has got
+// yet, unless it did so the last time.
+func (c *Credentials) tell(entries object) error {
+	if c.seen == nil || len(entries) == 0 {
+		return nil
+	}
+	text, err := entries.encode()
+	if err != nil {
+		return err
+	}
+	c.tellMu.Lock()
+	defer c.tellMu.Unlock()
+	if digest := sha256.Sum256(text); digest != c.told {
+		c.seen(text)
+		c.told = digest
+	}
+	return nil
 }
 
 func (c *Credentials) readOnce(ctx context.Context) (content, error) {
@@ -66,12 +88,6 @@ func (c *Credentials) readOnce(ctx context.Context) (content, error) {
 	if s.plain, err = decodeDocument(plain); err != nil {
 		return content{}, fmt.Errorf("%s: %w", c.path, err)
 	}
-	if digest := sha256.Sum256(plain); len(s.plain) > 0 {
-		if last := c.plainSeen.Load(); last == nil || *last != digest {
-			c.seen(plain)
-			c.plainSeen.Store(&digest)
-		}
-	}
 	if hasSealed {
 		if s.sealed, err = c.open(ctx, sealed); err != nil {
 			return s, fmt.Errorf("%s: %w", c.path+SealedSuffix, err)
@@ -97,7 +113,9 @@ func (c *Credentials) open(ctx context.Context, sealed []byte) (object, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.seen(plain)
+	if err := c.tell(entries); err != nil {
+		return nil, err
+	}
 	c.opened.Store(&openedFile{digest, entries})
 	return entries, nil
 }
