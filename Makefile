@@ -5,9 +5,9 @@ LINT     := $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.
 EXAMPLES := $(wildcard policies/examples/*/)
 FUZZTIME ?= 10s
 
-.PHONY: check test build lint fmt race gate e2e bench compare corpus fuzz
+.PHONY: check test build lint fmt race gate hsm e2e bench compare corpus fuzz
 
-check: build test lint race gate e2e
+check: build test lint race gate hsm e2e
 
 # One static binary.
 build:
@@ -28,6 +28,13 @@ fmt:
 # All but the end-to-end tests, which run the program as it is built.
 race:
 	CGO_ENABLED=1 $(GO) test -race $$($(GO) list ./... | grep -v '/e2e$$')
+
+# Keys in an HSM, with a real implementation of PKCS#11; it needs a C compiler
+# and softhsm2.
+hsm:
+	CGO_ENABLED=1 $(GO) vet -tags pkcs11 ./store/vault ./cmd/opencode
+	$(LINT) run --build-tags pkcs11 ./store/vault
+	CGO_ENABLED=1 OPENCODE_TEST_E2E=1 $(GO) test -tags pkcs11 -count=1 ./store/vault
 
 # The real clients against the program; it needs node, npm, tmux and git.
 e2e:

@@ -109,7 +109,7 @@ func reason(pattern string) string {
 	case "/config", "/global/config", "/mcp":
 		return "; settings are changed in the user's opencode.json on the server's machine"
 	case "/auth/{providerID}", "/provider/{providerID}/oauth/authorize", "/provider/{providerID}/oauth/callback":
-		return "; credentials are not taken from clients: run `opencode auth login` on the server's machine"
+		return "; credentials are not taken from clients here: run `opencode auth login` on the server's machine"
 	}
 	if strings.HasPrefix(pattern, "/api/integration/") || strings.HasPrefix(pattern, "/api/credential/") {
 		return reason("/auth/{providerID}")

@@ -13,6 +13,7 @@ import (
 
 	"opencode/agent"
 	"opencode/policy"
+	"opencode/provider/signin"
 	"opencode/store"
 )
 
@@ -55,6 +56,14 @@ var statuses = []struct {
 	{agent.ErrLimit, "LimitError", http.StatusTooManyRequests},
 	{agent.ErrStopped, "ServiceUnavailableError", http.StatusServiceUnavailable},
 	{agent.ErrAborted, "MessageAbortedError", http.StatusConflict},
+	{errAuthInvalid, "ProviderAuthValidationFailed", http.StatusBadRequest},
+	{errAuthMissing, "ProviderAuthOauthMissing", http.StatusBadRequest},
+	{errAuthCodeMissing, "ProviderAuthOauthCodeMissing", http.StatusBadRequest},
+	{errAuthFailed, "ProviderAuthOauthCallbackFailed", http.StatusBadRequest},
+	{signin.ErrTooMany, "LimitError", http.StatusTooManyRequests},
+	{signin.ErrStopped, "ServiceUnavailableError", http.StatusServiceUnavailable},
+	{store.ErrReadOnly, "ReadOnlyError", http.StatusConflict},
+	{store.ErrCredential, "BadRequest", http.StatusBadRequest},
 	{store.ErrNotExist, "NotFoundError", http.StatusNotFound},
 	{store.ErrExist, "ConflictError", http.StatusConflict},
 	{context.Canceled, "ClientClosedRequestError", statusClientClosed},
@@ -121,6 +130,9 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case status == http.StatusForbidden && errors.Is(err, policy.ErrDenied):
 		// The policy gave no decision; why is for the log.
 		body.Data.Message = "denied: the policy could not decide; the server's log says more"
+	}
+	if failed, ok := errors.AsType[*providerAuthError](err); ok {
+		body.Data.ProviderID = failed.provider
 	}
 	if missing, ok := errors.AsType[*questionNotFoundError](err); ok {
 		body.Name, body.Tag, body.RequestID, body.Message = "QuestionNotFoundError", "QuestionNotFoundError", missing.id, body.Data.Message

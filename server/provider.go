@@ -216,28 +216,6 @@ func (s *Server) getProviders(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// authMethod is a way in which a client can have a provider signed in to.
-type authMethod struct {
-	Type  string `json:"type"`
-	Label string `json:"label"`
-}
-
-// listAuthMethods answers with one way for each provider: to ask the server,
-// which refuses and says where to sign in. Without it clients would ask for a
-// key, send it here, and not show that it was refused.
-func (s *Server) listAuthMethods(w http.ResponseWriter, r *http.Request) error {
-	all, err := s.cfg.Providers.Providers()
-	if err != nil {
-		return err
-	}
-	methods := make(map[string][]authMethod, len(all))
-	for _, p := range all {
-		methods[p.ID] = []authMethod{{Type: "oauth", Label: "opencode auth login, on the server's machine"}}
-	}
-	s.encode(w, r, http.StatusOK, methods)
-	return nil
-}
-
 func providerBodies(list []provider.Provider) []providerBody {
 	bodies := make([]providerBody, 0, len(list))
 	for _, p := range list {

@@ -63,6 +63,14 @@ func (s *Server) table() []route {
 		{get, "/provider/auth", s.listAuthMethods, op{
 			id: "provider.auth", summary: "List the ways in which clients can sign in", result: map[string][]authMethod{},
 		}},
+		{post, "/provider/{providerID}/oauth/authorize", s.authorize, op{
+			id: "provider.oauth.authorize", summary: "Begin a sign-in", body: authorizeBody{}, result: authorizationBody{},
+		}},
+		{post, "/provider/{providerID}/oauth/callback", s.callback, op{
+			id: "provider.oauth.callback", summary: "End a sign-in and keep its credential", body: callbackBody{}, result: true,
+		}},
+		{put, "/auth/{providerID}", s.putAuth, op{id: "auth.set", summary: "Keep a credential, which is never shown", body: authBody{}, result: true}},
+		{remove, "/auth/{providerID}", s.deleteAuth, op{id: "auth.remove", summary: "Forget a credential", result: true}},
 		{get, "/agent", s.listAgents, op{id: "app.agents", summary: "List the agents", result: []agentBody{}}},
 		{get, "/command", s.listCommands, op{id: "command.list", summary: "List the configured commands", result: []commandBody{}}},
 		{get, "/skill", s.constant([]nothing{}), op{id: "app.skills", summary: "List the skills, which are none", result: []nothing{}}},

@@ -28,6 +28,7 @@ import (
 	"opencode/agent/git"
 	"opencode/policy"
 	"opencode/provider"
+	"opencode/provider/signin"
 	"opencode/settings"
 	"opencode/store"
 )
@@ -54,6 +55,12 @@ type Config struct {
 	// Providers are the model providers. It defaults to the catalogue, with
 	// none connected.
 	Providers *provider.Catalogue
+	// Credentials are where clients have credentials kept, beside the user's
+	// own commands. Without it they are not taken from clients.
+	Credentials store.Credentials
+	// SignIn signs in to providers for clients, into the same store. Without
+	// it they can hand over a key only.
+	SignIn *signin.Service
 	// Settings are the user's.
 	Settings settings.Settings
 	// Paths are shown to clients.
@@ -93,6 +100,8 @@ type Server struct {
 	started time.Time
 	stop    chan struct{} // closed when streams must end
 	sockets *sockets
+	// pending are the sign-ins that clients have begun; nil without SignIn.
+	pending *signin.Pending
 	// touchFailed lets the first failure to record the use of a token be logged.
 	touchFailed sync.Once
 }
@@ -144,6 +153,9 @@ func New(cfg Config) (*Server, error) {
 			return nil, err
 		}
 	}
+	if s.cfg.SignIn != nil {
+		s.pending = s.cfg.SignIn.NewPending()
+	}
 	s.started = s.cfg.Now()
 	s.mux = s.routes()
 	// Made when it is first asked for: the start does not wait for it.
@@ -182,6 +194,9 @@ func (s *Server) Serve(ctx context.Context, grace time.Duration, listeners ...ne
 		}
 	}
 	close(s.stop)
+	if s.pending != nil {
+		s.pending.Close()
+	}
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()
 	// The agent ends what runs, so that the requests which wait for it answer.

@@ -38,7 +38,7 @@ var droppedVars = names(`
 // credentialName matches the names of variables that hold credentials.
 var credentialName = regexp.MustCompile(credentialWords)
 
-const credentialWords = `(?i)token|secret|passw|passphrase|credential|_key$|_key_|apikey|_pat$|_auth$`
+const credentialWords = `(?i)token|secret|passw|passphrase|credential|_key$|_key_|apikey|_pat$|_auth$|_pin$`
 
 // secretName matches the names of variables that hold credentials, or that
 // steer a loader, a shell or git.

@@ -23,7 +23,8 @@ Programs that know auth.json only do not find them then;
 ` + "`opencode auth decrypt`" + ` is the way back. What another program left in a plain
 auth.json beside an encrypted store is taken in.`,
 		Example: `  opencode auth encrypt
-  opencode auth encrypt --protection passphrase`,
+  opencode auth encrypt --protection passphrase
+  opencode auth encrypt --protection pkcs11 --pkcs11-module /usr/lib/softhsm/libsofthsm2.so --pkcs11-token work`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return withFiles(cmd, flags, func(ctx context.Context, kept *credentials) error {
@@ -119,7 +120,11 @@ func (c *credentials) rekey(ctx context.Context, state protectionView) error {
 	if c.protection == vault.Plugin {
 		return withHint(errors.New("the key is a plug-in's own"), "name a new one with --protection plugin --plugin-identity FILE")
 	}
-	return c.reseal(ctx)
+	err := c.reseal(ctx)
+	if errors.Is(err, vault.ErrOwnKey) {
+		return withHint(err, "name it, or a new one, with --protection pkcs11, --pkcs11-module, --pkcs11-token and --pkcs11-key")
+	}
+	return err
 }
 
 // reseal encrypts everything for a new key, and removes the one before.

@@ -171,7 +171,10 @@ func rotate(cmd *cobra.Command, kept *credentials, s signIn, age time.Duration, 
 	case state.Protection == string(vault.Plugin):
 		kept.console.Say("the key of the store is a plug-in's own and stays")
 	default:
-		if err := kept.rekey(ctx, state); err != nil {
+		if err := kept.rekey(ctx, state); errors.Is(err, vault.ErrOwnKey) {
+			kept.console.Say("the key of the store is one of the HSM that was named, and stays")
+			break
+		} else if err != nil {
 			errs = append(errs, fmt.Errorf("new key for the store: %w", err))
 			break
 		}

@@ -32,12 +32,16 @@ const (
 const plainText = "plain"
 
 // protectionFlags are how a user says how credentials are to be encrypted.
-type protectionFlags struct{ protection, pluginIdentity string }
+type protectionFlags struct {
+	protection, pluginIdentity string
+	hsm                        hsmFlags
+}
 
 func (p *protectionFlags) add(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&p.protection, "protection", "", "where the key of an encrypted store is: keyring, passphrase, plugin or keyfile; the default is the first that is there")
+	f.StringVar(&p.protection, "protection", "", "where the key of an encrypted store is: keyring, passphrase, plugin, pkcs11 or keyfile; the default is the first that is there")
 	f.StringVar(&p.pluginIdentity, "plugin-identity", "", "the identity `FILE` of a plug-in of age, such as a hardware token's")
+	p.hsm.add(f)
 }
 
 // parse returns the protection, and whether a new store is to be plain text.
@@ -49,8 +53,16 @@ func (p *protectionFlags) parse() (protection vault.Protection, plain bool, err 
 	if p.pluginIdentity != "" && name == "" {
 		name = string(vault.Plugin)
 	}
+	if p.hsm != (hsmFlags{}) && name != string(vault.PKCS11) {
+		if name != "" {
+			return "", false, usagef("%s %s: takes no --pkcs11 flags", from, name)
+		}
+		name = string(vault.PKCS11)
+	}
 	switch v := vault.Protection(name); v {
 	case vault.Auto, vault.Keyring, vault.Passphrase, vault.KeyFile:
+		return v, false, nil
+	case vault.PKCS11:
 		return v, false, nil
 	case vault.Plugin:
 		if p.pluginIdentity == "" {
@@ -60,7 +72,7 @@ func (p *protectionFlags) parse() (protection vault.Protection, plain bool, err 
 	case plainText, "auto":
 		return vault.Auto, name == plainText, nil
 	}
-	return "", false, usagef("%s %q: want keyring, passphrase, plugin, keyfile or plain", from, name)
+	return "", false, usagef("%s %q: want keyring, passphrase, plugin, pkcs11, keyfile or plain", from, name)
 }
 
 // credentials is the store of the user's credentials, with what only commands
@@ -81,6 +93,11 @@ type credentials struct {
 // openCredentials returns the store of credentials as the environment has it.
 // It reads nothing but the environment.
 func openCredentials(con console, logger *slog.Logger, flags protectionFlags) (*credentials, error) {
+	return openSeenCredentials(con, logger, flags, nil)
+}
+
+// openSeenCredentials is openCredentials, and has seen told of what is in files.
+func openSeenCredentials(con console, logger *slog.Logger, flags protectionFlags, seen func([]byte)) (*credentials, error) {
 	if text := os.Getenv(envAuthContent); text != "" {
 		fixed, err := file.ParseCredentials(text)
 		if err != nil {
@@ -88,6 +105,12 @@ func openCredentials(con console, logger *slog.Logger, flags protectionFlags) (*
 		}
 		return &credentials{store: fixed, fixed: fixed, console: con}, nil
 	}
+	return openFiles(con, logger, flags, seen)
+}
+
+// openFiles returns the store that is in files, whatever stands in the
+// environment in place of it.
+func openFiles(con console, logger *slog.Logger, flags protectionFlags, seen func([]byte)) (*credentials, error) {
 	protection, plain, err := flags.parse()
 	if err != nil {
 		return nil, err
@@ -103,8 +126,13 @@ func openCredentials(con console, logger *slog.Logger, flags protectionFlags) (*
 	if err := errors.Join(dataErr, configErr); err != nil {
 		return nil, err
 	}
+	hsm, err := flags.hsm.parse()
+	if err != nil {
+		return nil, err
+	}
 	cfg := vault.Config{
-		KeyDir: filepath.Join(config, "auth-keys"), Passphrase: passphrases(con), PassphraseSet: os.Getenv(envAuthPassphrase) != "",
+		KeyDir: filepath.Join(config, "auth-keys"), HSM: hsm, PIN: pins(con), PINSet: isPINSet(),
+		Passphrase: passphrases(con), PassphraseSet: os.Getenv(envAuthPassphrase) != "",
 		PluginIdentity: flags.pluginIdentity, Protection: protection, Logger: logger,
 		Say: func(message string) { con.Say("%s", message) },
 	}
@@ -116,12 +144,20 @@ func openCredentials(con console, logger *slog.Logger, flags protectionFlags) (*
 		return nil, err
 	}
 	files, err := file.OpenCredentials(file.CredentialsConfig{
-		Path: filepath.Join(data, "auth.json"), Sealer: v, SealNew: !plain, ReadOnly: readOnly, Logger: logger,
+		Path: filepath.Join(data, "auth.json"), Sealer: v, SealNew: !plain, ReadOnly: readOnly, Seen: seen, Logger: logger,
 	})
 	if err != nil {
 		return nil, err
 	}
 	return &credentials{store: files, files: files, vault: v, protection: protection, console: con}, nil
+}
+
+// close logs out of the HSM, if one was used.
+func (c *credentials) close() error {
+	if c.vault == nil {
+		return nil
+	}
+	return c.vault.Close()
 }
 
 // commandCredentials opens the store for a command.
@@ -166,7 +202,8 @@ func passphrases(con console) func(context.Context, vault.Ask) (store.SecretText
 
 // protectionView says how credentials are kept.
 type protectionView struct {
-	// Protection is keyring, passphrase, plugin, keyfile, plain or environment.
+	// Protection is keyring, passphrase, plugin, pkcs11, keyfile, plain or
+	// environment.
 	Protection string `json:"protection"`
 	File       string `json:"file"`
 	Exists     bool   `json:"exists"`
@@ -217,6 +254,8 @@ func (v protectionView) explain() string {
 		return "encrypted; the key is behind a passphrase"
 	case vault.Plugin:
 		return "encrypted; a plug-in of age has the key"
+	case vault.PKCS11:
+		return "encrypted; the key is in an HSM"
 	case vault.KeyFile:
 		return "encrypted; the key is in a file of your configuration directory, which protects copies of the credentials only"
 	case vault.Auto, "auto":
@@ -242,6 +281,8 @@ func explainCredentials(err error) error {
 		return withHint(err, "use the version that wrote it")
 	case errors.Is(err, store.ErrLocked) && strings.Contains(err.Error(), "passphrase"):
 		return withHint(err, "set "+envAuthPassphrase+", or run the command on a terminal; without the passphrase move the file away and sign in again")
+	case errors.Is(err, store.ErrLocked) && strings.Contains(err.Error(), "PIN"):
+		return withHint(err, "set "+envAuthPIN+" or "+envAuthPINFile+", or run the command on a terminal; many tokens lock themselves after three wrong PINs")
 	case errors.Is(err, store.ErrLocked):
 		return withHint(err, "nothing was changed; docs/sign-in.md says where keys are")
 	case errors.Is(err, store.ErrCorrupt), errors.Is(err, file.ErrUnsafe):

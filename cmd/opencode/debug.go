@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -51,6 +52,8 @@ Each is replaced by "[redacted:kind]"; everything else stays as it is. It is how
 this program treats its log and the output of commands, and it knows the same:
 the forms of well-known tokens and keys, names such as DB_PASSWORD, the
 credentials that providers are signed in with, and those in the environment.
+It asks nobody: if credentials are encrypted with a passphrase or are in an HSM,
+it knows them if the passphrase or the PIN is in the environment.
 
 With --jsonl each line is a JSON string, and so is each line of the result.`,
 		Example: `  env | opencode debug redact
@@ -58,7 +61,8 @@ With --jsonl each line is a JSON string, and so is each line of the result.`,
   printf '"a line"\n' | opencode debug redact --jsonl`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			r, err := newRedactor(os.Environ)
+			logger := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+			r, err := newRedactor(os.Environ, logger)
 			if err != nil {
 				// Without a home there are no files with credentials either.
 				r = redact.New(redact.Config{Known: func() []string { return secretVariables(os.Environ()) }})

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
-	"io/fs"
+	"io"
+	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,66 +15,177 @@ import (
 
 	"opencode/agent/tool"
 	"opencode/redact"
+	"opencode/store/file"
 )
 
 // newRedactor returns a redactor that knows the credentials of the user: those
 // that providers are signed in with, and those in the environment of this
-// program.
-func newRedactor(env func() []string, more ...string) (*redact.Redactor, error) {
+// program. They are read when they are first needed.
+func newRedactor(env func() []string, logger *slog.Logger) (*redact.Redactor, error) {
+	c, err := newKnownSecrets(env)
+	if err != nil {
+		return nil, err
+	}
+	c.marks = [2]mark{}
+	c.follow(logger)
+	return redact.New(redact.Config{Known: c.values}), nil
+}
+
+// knownSecrets are the values of the store of credentials and of an
+// environment. What was one of them stays one until the program ends.
+//
+// It is told of what its program reads and writes. What other programs write it
+// reads itself when a file has changed, through a store of its own: values is
+// called by whoever logs, be it the program's own store, which must not wait
+// for itself.
+type knownSecrets struct {
+	paths [2]string // the plain file and the encrypted one
+
+	mu   sync.Mutex
+	list []string // sorted
+	// marks tell whether a file is another than the last time.
+	marks [2]mark
+	// read reads the files, without asking anybody; nil until follow.
+	read    func(context.Context) error
+	logger  *slog.Logger
+	reading bool
+	warned  bool
+}
+
+// mark is what tells one state of a file from the next.
+type mark struct {
+	time time.Time
+	size int64
+}
+
+// maxWait bounds how long a line of a log can wait for a store to open.
+const maxWait = 30 * time.Second
+
+// newKnownSecrets returns what is known from the environment, and more that the
+// caller knows. It reads no file yet, and looks at none before follow.
+func newKnownSecrets(env func() []string, more ...string) (*knownSecrets, error) {
 	data, err := dataDir()
 	if err != nil {
 		return nil, err
 	}
-	c := &knownSecrets{path: filepath.Join(data, "auth.json"), env: append(secretVariables(env()), more...)}
-	return redact.New(redact.Config{Known: c.values}), nil
+	path := filepath.Join(data, "auth.json")
+	c := &knownSecrets{paths: [2]string{path, path + file.SealedSuffix}, list: append(secretVariables(env()), more...)}
+	slices.Sort(c.list)
+	c.marks = c.look()
+	c.add([]byte(os.Getenv(envAuthContent)))
+	return c, nil
 }
 
-// knownSecrets are the values of a file with credentials and of an environment.
-// The file is read again when it has changed.
-type knownSecrets struct {
-	path string
-	env  []string
-
-	mu   sync.Mutex
-	time time.Time
-	size int64
-	list []string
-}
-
-// maxCredentials bounds the file.
-const maxCredentials = 1 << 20
-
-func (c *knownSecrets) values() []string {
+// follow makes values look whether other programs have changed the files.
+func (c *knownSecrets) follow(logger *slog.Logger) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	info, err := os.Stat(c.path)
-	switch {
-	case err != nil || !info.Mode().IsRegular() || info.Size() > maxCredentials:
-		// What was there is still secret when the file is gone.
-		if c.list == nil {
-			return c.env
+	c.logger = logger
+	var kept *credentials
+	c.read = func(ctx context.Context) error {
+		if kept == nil {
+			opened, err := openFiles(console{out: io.Discard}, logger, protectionFlags{}, c.add)
+			if err != nil {
+				return err
+			}
+			kept = opened
 		}
-		return c.list
-	case c.list != nil && info.ModTime().Equal(c.time) && info.Size() == c.size:
-		return c.list
+		_, err := kept.store.Credentials(ctx)
+		return err
 	}
-	text, err := fs.ReadFile(os.DirFS(filepath.Dir(c.path)), filepath.Base(c.path))
+}
+
+// look returns the marks of the files.
+func (c *knownSecrets) look() (marks [2]mark) {
+	for i, path := range c.paths {
+		if info, err := os.Stat(path); err == nil {
+			marks[i] = mark{info.ModTime(), info.Size()}
+		}
+	}
+	return marks
+}
+
+// add takes in the entries of a store, as JSON.
+func (c *knownSecrets) add(text []byte) {
 	var entries map[string]any
-	if err != nil || json.Unmarshal(text, &entries) != nil {
-		return slices.Concat(c.env, c.list)
+	if len(text) == 0 || json.Unmarshal(text, &entries) != nil {
+		return
 	}
-	c.time, c.size = info.ModTime(), info.Size()
-	list := slices.Concat(c.env, c.list)
+	var found []string
 	for _, entry := range entries {
-		list = appendSecrets(list, "", entry)
+		found = appendEntry(found, entry)
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	list := slices.Concat(c.list, found)
 	slices.Sort(list)
+	// Nobody changes a list that was given away.
 	c.list = slices.Compact(list)
+}
+
+// values returns what is known. Whoever comes while the files are read gets
+// what was known before. Nothing is read and nothing logged under the lock: both
+// may ask for the values.
+func (c *knownSecrets) values() []string {
+	read := c.begin()
+	if read == nil {
+		return c.known()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), maxWait)
+	defer cancel()
+	if err := read(ctx); err != nil && c.isFirst() {
+		c.logger.Warn("credentials cannot be read, and are not taken out of texts unless they look like some", slog.Any("error", err))
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.reading = false
 	return c.list
 }
 
+// begin returns what reads the files, if they have changed and nobody else does.
+func (c *knownSecrets) begin() func(context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.read == nil || c.reading {
+		return nil
+	}
+	marks := c.look()
+	if marks == c.marks {
+		return nil
+	}
+	c.marks, c.reading = marks, true
+	return c.read
+}
+
+func (c *knownSecrets) known() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.list
+}
+
+// isFirst reports whether nobody was warned yet.
+func (c *knownSecrets) isFirst() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	was := c.warned
+	c.warned = true
+	return !was
+}
+
 // publicMembers are the members of a credential that tell nothing.
-var publicMembers = []string{"type", "expires", "enterpriseUrl", "url", "baseURL", "accountId", "scope", "scopes", "metadata"}
+var publicMembers = []string{"type", "method", "expires", "enterpriseUrl", "url", "baseURL", "accountId", "scope", "scopes", "metadata"}
+
+// appendEntry appends the secrets of an entry.
+func appendEntry(list []string, entry any) []string {
+	members, ok := entry.(map[string]any)
+	if ok && members["type"] == "wellknown" {
+		// Its key is the name of a variable.
+		members = maps.Clone(members)
+		delete(members, "key")
+		entry = members
+	}
+	return appendSecrets(list, "", entry)
+}
 
 // appendSecrets appends all text of an entry but what is known to be public.
 func appendSecrets(list []string, name string, v any) []string {

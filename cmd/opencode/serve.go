@@ -102,22 +102,25 @@ func serve(ctx context.Context, o serveOptions, stdout, stderr io.Writer) (err e
 	if err != nil {
 		return err
 	}
-	redactor, err := newRedactor(os.Environ, remotes.secrets()...)
+	known, err := newKnownSecrets(os.Environ, remotes.secrets()...)
 	if err != nil {
 		return err
 	}
+	redactor := redact.New(redact.Config{Known: known.values})
 	logger := slog.New(redact.NewHandler(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}), redactor))
 	dirs, err := projectDirs(o.directories)
 	if err != nil {
 		return err
 	}
-	user, err := readUser(ctx, logger)
+	user, err := readUser(ctx, logger, known)
 	if err != nil {
 		return err
 	}
 	remotes.configure(user.settings.DecisionLog)
+	known.follow(slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn})))
 	var closers closers
 	defer func() { err = errors.Join(err, closers.close(logger)) }()
+	closers.add("credentials", func(context.Context) error { return user.close() })
 
 	sources, err := openSources(ctx, &o.policy, remotes, logger, &closers)
 	if err != nil {
@@ -247,6 +250,7 @@ func assemble(ctx context.Context, a assembly) (*server.Server, error) {
 		Agent: ag, Gate: gate, Tokens: a.tokens, Policy: describedPolicy{a.engine, a.sources, a.decisions, a.redactor}, Repositories: snapshots, Directories: a.dirs, Hosts: append(a.options.hosts, a.options.hostname),
 		Origins: a.options.origins, Version: version, Logger: a.logger,
 		Settings: a.user.settings, Providers: a.user.providers, Paths: a.user.paths,
+		Credentials: a.user.credentials, SignIn: a.user.signIn,
 		Peer: func(c *net.UnixConn) bool {
 			p, err := peer.Check(c)
 			return err == nil && p.Local()

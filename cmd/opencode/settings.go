@@ -6,10 +6,13 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"runtime"
 
 	"opencode/provider"
+	"opencode/provider/signin"
 	"opencode/server"
 	"opencode/settings"
+	"opencode/store"
 )
 
 // user is what is known of the user who runs the server.
@@ -17,11 +20,17 @@ type user struct {
 	settings  settings.Settings
 	providers *provider.Catalogue
 	paths     server.Paths
+	// credentials are the user's, which clients of the server can add to.
+	credentials store.Credentials
+	signIn      *signin.Service
+	// close gives up what the credentials hold open.
+	close func() error
 }
 
 // readUser reads the user's configuration file, and which providers the user
-// is signed in to. What is wrong is told before anything is opened.
-func readUser(ctx context.Context, logger *slog.Logger) (user, error) {
+// is signed in to. What is wrong is told before anything is opened. Credentials
+// are made known before anybody can write them anywhere.
+func readUser(ctx context.Context, logger *slog.Logger, known *knownSecrets) (user, error) {
 	config, configErr := configDir()
 	state, stateErr := stateDir()
 	home, homeErr := os.UserHomeDir()
@@ -42,7 +51,7 @@ func readUser(ctx context.Context, logger *slog.Logger) (user, error) {
 	}
 	// A server has nobody to ask: what needs a passphrase needs it in the
 	// environment.
-	kept, err := openCredentials(console{out: io.Discard}, logger, protectionFlags{})
+	kept, err := openSeenCredentials(console{out: io.Discard}, logger, protectionFlags{}, known.add)
 	if err != nil {
 		return user{}, err
 	}
@@ -53,5 +62,15 @@ func readUser(ctx context.Context, logger *slog.Logger) (user, error) {
 	if err != nil {
 		return user{}, explainCredentials(err)
 	}
-	return user{settings: s, providers: providers, paths: server.Paths{Home: home, State: state, Config: config}}, nil
+	// The client opens the browser, which may be on another machine.
+	service, err := signin.New(signin.Config{
+		Store: kept.store, Endpoints: s.Endpoints, Env: os.LookupEnv, Home: home, OS: runtime.GOOS, UserAgent: "opencode/" + version, Logger: logger,
+	})
+	if err != nil {
+		return user{}, withHint(err, "docs/sign-in.md says what may stand in the member endpoints and in the environment")
+	}
+	return user{
+		settings: s, providers: providers, paths: server.Paths{Home: home, State: state, Config: config},
+		credentials: kept.store, signIn: service, close: kept.close,
+	}, nil
 }

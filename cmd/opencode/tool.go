@@ -191,7 +191,7 @@ func toolAgent(ctx context.Context, o toolOptions, dirs []string, logger *slog.L
 	ids := store.NewIDs(time.Now, rand.Reader)
 	recorder := agent.NewRecorder(db, logger)
 	closers.add("recorder", recorder.Close)
-	redactor, err := newRedactor(os.Environ)
+	redactor, err := newRedactor(os.Environ, logger)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"syscall"
 
@@ -44,6 +45,10 @@ type CredentialsConfig struct {
 	SealNew bool
 	// ReadOnly refuses every change.
 	ReadOnly bool
+	// Seen is given the entries of a file, as JSON, before anybody else gets
+	// what is new in them and before they are written, so that whoever keeps
+	// secrets out of texts knows them in time. It must not call the store.
+	Seen func(entries []byte)
 	// Logger gets warnings; the default discards them.
 	Logger *slog.Logger
 }
@@ -59,8 +64,12 @@ type Credentials struct {
 	sealer   Sealer
 	sealNew  bool
 	readOnly bool
+	seen     func([]byte)
 	log      *slog.Logger
 
+	tellMu sync.Mutex
+	// told is the digest of the entries that were told of last.
+	told [32]byte
 	// opened spares decrypting a file that has not changed.
 	opened atomic.Pointer[openedFile]
 }
@@ -86,7 +95,7 @@ func OpenCredentials(cfg CredentialsConfig) (*Credentials, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open credentials: %w", err)
 	}
-	c := &Credentials{path: path, sealer: cfg.Sealer, sealNew: cfg.SealNew, readOnly: cfg.ReadOnly, log: cfg.Logger}
+	c := &Credentials{path: path, sealer: cfg.Sealer, sealNew: cfg.SealNew, readOnly: cfg.ReadOnly, seen: cfg.Seen, log: cfg.Logger}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
@@ -403,6 +412,9 @@ func (c *Credentials) change(ctx context.Context, f func(path string, s content)
 func (c *Credentials) write(ctx context.Context, f func(content) (object, error)) error {
 	return c.change(ctx, func(path string, s content) error {
 		entries, err := f(s)
+		if err == nil {
+			err = c.tell(entries)
+		}
 		if err != nil {
 			return err
 		}

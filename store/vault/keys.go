@@ -43,6 +43,8 @@ func (v *Vault) load(ctx context.Context, info Info) (key, error) {
 		return v.fromKeyring(ctx, info)
 	case Passphrase:
 		return v.fromPassphrase(ctx, info)
+	case PKCS11:
+		return v.fromHSM(info)
 	case Plugin, KeyFile:
 		text, err := v.readKey(v.keyFile(info))
 		if err != nil {
@@ -141,6 +143,9 @@ func (v *Vault) newKey(ctx context.Context, p Protection) (key, Info, error) {
 	defer v.mu.Unlock()
 	if p == Plugin {
 		return v.newPluginKey(ctx)
+	}
+	if p == PKCS11 {
+		return v.newHSMKey(ctx)
 	}
 	identity, err := age.GenerateX25519Identity()
 	if err != nil {
@@ -279,6 +284,11 @@ func (v *Vault) forget(ctx context.Context, info Info) error {
 		}
 		return nil
 	}
+	if info.Protection == PKCS11 {
+		if err := v.deleteHSMKey(ctx, info); err != nil {
+			return err
+		}
+	}
 	for _, path := range []string{v.keyFile(info), v.keyFile(info) + ".lock"} {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("the old key stays: %w", err)
@@ -289,8 +299,12 @@ func (v *Vault) forget(ctx context.Context, info Info) error {
 
 // keyFile is where a key is that is kept in a file.
 func (v *Vault) keyFile(info Info) string {
-	if info.Protection == Passphrase {
+	switch info.Protection {
+	case Passphrase:
 		return filepath.Join(v.cfg.KeyDir, info.KeyID+".age")
+	case PKCS11:
+		return filepath.Join(v.cfg.KeyDir, info.KeyID+".pkcs11.json")
+	case Auto, Keyring, Plugin, KeyFile:
 	}
 	return filepath.Join(v.cfg.KeyDir, info.KeyID+".txt")
 }

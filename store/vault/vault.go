@@ -1,10 +1,12 @@
 // Package vault encrypts the file with credentials, by age, and knows where the
 // key for it is: in the keyring of the operating system, behind a passphrase,
-// in a plug-in of age such as a hardware token, or in a file.
+// in a plug-in of age such as a hardware token, in a token of PKCS#11 such as
+// an HSM, or in a file.
 //
 // What it writes is an age file like any other, with one stanza more in its
 // header that says which key it is for and where that is; the tool age ignores
-// the stanza. Each file has a key of its own, an X25519 identity. The header
+// the stanza. Each file has a key of its own, an X25519 identity or, with
+// PKCS#11, an AES key that never leaves its token. The header
 // is looked at to find a key and never to choose whom to encrypt for: that is
 // derived from the key itself, so a file that somebody planted cannot make the
 // next one readable to them.
@@ -47,13 +49,16 @@ const (
 	Passphrase Protection = "passphrase"
 	// Plugin leaves the key to a plug-in of age.
 	Plugin Protection = "plugin"
+	// PKCS11 keeps the key in a token of PKCS#11, such as an HSM, which
+	// encrypts and decrypts for whoever knows its PIN.
+	PKCS11 Protection = "pkcs11"
 	// KeyFile keeps the key in a file of mode 0600 apart from the data. It
 	// protects copies of the data, such as backups, and nothing else.
 	KeyFile Protection = "keyfile"
 )
 
 // Protections returns all protections that can be asked for by name.
-func Protections() []Protection { return []Protection{Keyring, Passphrase, Plugin, KeyFile} }
+func Protections() []Protection { return []Protection{Keyring, Passphrase, Plugin, PKCS11, KeyFile} }
 
 const (
 	// stanzaType marks the stanza that says where the key is.
@@ -93,6 +98,13 @@ type Config struct {
 	// PluginIdentity is a file with the identity of a plug-in of age, for new
 	// keys of [Plugin].
 	PluginIdentity string
+	// HSM is the token for new keys of [PKCS11]. If it names none, that of the
+	// key which was used last is taken.
+	HSM HSM
+	// PIN asks for the PIN of a token. Without it there is none.
+	PIN func(context.Context, AskPIN) (store.SecretText, error)
+	// PINSet says that PIN will not have to ask anybody.
+	PINSet bool
 	// Say tells the user what a plug-in wants, such as a touch. The default
 	// says nothing.
 	Say func(message string)
@@ -113,6 +125,7 @@ type Vault struct {
 	// keys are those that were used, by id, behind functions so that printing
 	// a vault shows none.
 	keys map[string]func() key
+	hsm  hsm
 }
 
 // key is what encrypts and decrypts one file.
@@ -127,9 +140,9 @@ func New(cfg Config) (*Vault, error) {
 		return nil, errors.New("vault: KeyDir is required")
 	}
 	switch cfg.Protection {
-	case Auto, Keyring, Passphrase, Plugin, KeyFile:
+	case Auto, Keyring, Passphrase, Plugin, PKCS11, KeyFile:
 	default:
-		return nil, fmt.Errorf("vault: protection %q: want keyring, passphrase, plugin or keyfile", cfg.Protection)
+		return nil, fmt.Errorf("vault: protection %q: want keyring, passphrase, plugin, pkcs11 or keyfile", cfg.Protection)
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -137,7 +150,10 @@ func New(cfg Config) (*Vault, error) {
 	if cfg.Say == nil {
 		cfg.Say = func(string) {}
 	}
-	return &Vault{cfg: cfg, keys: map[string]func() key{}}, nil
+	return &Vault{
+		cfg: cfg, keys: map[string]func() key{},
+		hsm: hsm{open: map[string]*openToken{}, wrong: map[string]store.SecretText{}},
+	}, nil
 }
 
 // Info says what protects a file.
@@ -170,7 +186,7 @@ func Inspect(sealed []byte) (Info, error) {
 		}
 		info := Info{Protection(s.Args[0]), s.Args[1]}
 		switch info.Protection {
-		case Keyring, Passphrase, Plugin, KeyFile:
+		case Keyring, Passphrase, Plugin, PKCS11, KeyFile:
 			return info, nil
 		case Auto:
 		}
@@ -198,6 +214,9 @@ func (v *Vault) Open(ctx context.Context, sealed []byte) ([]byte, error) {
 	r, err := age.Decrypt(armored(sealed), k.identity)
 	if _, ok := errors.AsType[*age.NoIdentityMatchError](err); ok {
 		return nil, fmt.Errorf("%w: its key %s does not open it", store.ErrCorrupt, info.KeyID)
+	}
+	if errors.Is(err, store.ErrLocked) || errors.Is(err, store.ErrCorrupt) {
+		return nil, err
 	}
 	if err != nil && info.Protection == Plugin {
 		return nil, fmt.Errorf("%w: the plug-in of age did not open it: %w", store.ErrLocked, err)
