@@ -155,33 +155,52 @@ func (i *instance) numbers(ctx context.Context, name string) (map[string]uint64,
 	return table, nil
 }
 
-// eval evaluates an entrypoint on an input that is JSON.
-func (i *instance) eval(ctx context.Context, entrypoint uint64, input []byte) (ast.Value, error) {
+// evalAll evaluates entrypoints on an input that is JSON, or undefined if it
+// is empty.
+func (i *instance) evalAll(ctx context.Context, entrypoints []uint64, input []byte) ([]ast.Value, error) {
 	ctx = context.WithValue(ctx, instanceKey{}, i)
 	i.cancel = topdown.NewCancel()
 	stop := context.AfterFunc(ctx, i.cancel.Cancel)
 	defer stop()
 
-	end := i.heap + uint64(len(input))
-	if missing := int64(end) - int64(i.memory.Size()); missing > 0 { //nolint:gosec // G115: both have 32 bits
-		if _, ok := i.memory.Grow(uint32((missing + pageBytes - 1) / pageBytes)); !ok { //nolint:gosec // G115: as above
-			return nil, errors.New("the input does not fit into its memory")
-		}
-	}
-	if !i.memory.Write(uint32(i.heap), input) { //nolint:gosec // G115: as above
-		return nil, errors.New("the input does not fit into its memory")
-	}
-	if _, err := i.invoke(ctx, "opa_heap_ptr_set", (end+7)&^7); err != nil {
-		return nil, err
-	}
-	parsed, err := i.invoke(ctx, "opa_value_parse", i.heap, uint64(len(input)))
+	parsed, err := i.load(ctx, input)
 	if err != nil {
 		return nil, err
 	}
-	if parsed == 0 {
-		// Without an input every denial that looks at one would be undefined.
-		return nil, errors.New("does not read the input")
+	values := make([]ast.Value, len(entrypoints))
+	for n, entrypoint := range entrypoints {
+		if values[n], err = i.eval(ctx, entrypoint, parsed); err != nil {
+			return nil, err
+		}
 	}
+	return values, nil
+}
+
+// load puts the input into the memory, where that of the last evaluation was,
+// and returns its address.
+func (i *instance) load(ctx context.Context, input []byte) (uint64, error) {
+	end := i.heap + uint64(len(input))
+	if missing := int64(end) - int64(i.memory.Size()); missing > 0 { //nolint:gosec // G115: both have 32 bits
+		if _, ok := i.memory.Grow(uint32((missing + pageBytes - 1) / pageBytes)); !ok { //nolint:gosec // G115: as above
+			return 0, errors.New("the input does not fit into its memory")
+		}
+	}
+	if !i.memory.Write(uint32(i.heap), input) { //nolint:gosec // G115: as above
+		return 0, errors.New("the input does not fit into its memory")
+	}
+	if _, err := i.invoke(ctx, "opa_heap_ptr_set", (end+7)&^7); err != nil || len(input) == 0 {
+		return 0, err
+	}
+	parsed, err := i.invoke(ctx, "opa_value_parse", i.heap, uint64(len(input)))
+	if err == nil && parsed == 0 {
+		// Without an input every denial that looks at one would be undefined.
+		err = errors.New("does not read the input")
+	}
+	return parsed, err
+}
+
+// eval evaluates an entrypoint on the input at an address, 0 for none.
+func (i *instance) eval(ctx context.Context, entrypoint, input uint64) (ast.Value, error) {
 	state, err := i.invoke(ctx, "opa_eval_ctx_new")
 	if err != nil {
 		return nil, err
@@ -190,7 +209,7 @@ func (i *instance) eval(ctx context.Context, entrypoint uint64, input []byte) (a
 		name  string
 		value uint64
 	}{
-		{"opa_eval_ctx_set_input", parsed},
+		{"opa_eval_ctx_set_input", input},
 		{"opa_eval_ctx_set_data", i.data},
 		{"opa_eval_ctx_set_entrypoint", entrypoint},
 	} {

@@ -146,24 +146,32 @@ func (p *Policy) load(ctx context.Context) error {
 // Entrypoints returns the paths that the module answers, sorted.
 func (p *Policy) Entrypoints() []string { return slices.Sorted(maps.Keys(p.entrypoints)) }
 
-// Eval evaluates an entrypoint. The value is nil if it is undefined. It waits
-// for an instance at most until the context ends.
-func (p *Policy) Eval(ctx context.Context, entrypoint string, input ast.Value) (ast.Value, error) {
-	id, ok := p.entrypoints[entrypoint]
-	if !ok {
-		return nil, fmt.Errorf("has no entrypoint %s", entrypoint)
+// Eval evaluates entrypoints on one input and returns a value for each, nil
+// for one that is undefined. A nil input is an undefined one. It waits for an
+// instance at most until the context ends.
+func (p *Policy) Eval(ctx context.Context, input ast.Value, entrypoints ...string) ([]ast.Value, error) {
+	ids := make([]uint64, len(entrypoints))
+	for n, name := range entrypoints {
+		id, ok := p.entrypoints[name]
+		if !ok {
+			return nil, fmt.Errorf("has no entrypoint %s", name)
+		}
+		ids[n] = id
 	}
-	text, err := appendJSON(nil, input)
-	if err != nil {
-		return nil, fmt.Errorf("input: %w", err)
+	var text []byte
+	if input != nil {
+		var err error
+		if text, err = appendJSON(nil, input); err != nil {
+			return nil, fmt.Errorf("input: %w", err)
+		}
 	}
 	i, err := p.acquire(ctx)
 	if err != nil {
 		return nil, err
 	}
-	value, err := i.eval(ctx, id, text)
+	values, err := i.evalAll(ctx, ids, text)
 	p.release(i, err == nil)
-	return value, err
+	return values, err
 }
 
 // acquire takes an idle instance or makes one.

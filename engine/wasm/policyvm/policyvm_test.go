@@ -60,6 +60,15 @@ func value(tb testing.TB, text string) ast.Value {
 	return t.Value
 }
 
+// eval evaluates one entrypoint.
+func eval(ctx context.Context, p *policyvm.Policy, entrypoint string, input ast.Value) (ast.Value, error) {
+	values, err := p.Eval(ctx, input, entrypoint)
+	if err != nil {
+		return nil, err
+	}
+	return values[0], nil
+}
+
 const web = `package team.web
 
 deny contains {"id": "web.curl", "message": sprintf("%s at %d", [call.name, count(call.argv)])} if {
@@ -85,25 +94,33 @@ func TestEval(t *testing.T) {
 		{"a built-in of the host", "team/web/ask", `{"text": "git push"}`, `{{"id": "web.glob", "message": "m"}}`},
 		{"an object", "team/web/obligations", `{"slow": true}`, `{"timeout_seconds": 5}`},
 	} {
-		got, err := p.Eval(t.Context(), test.entrypoint, value(t, test.input))
+		got, err := eval(t.Context(), p, test.entrypoint, value(t, test.input))
 		if err != nil || got == nil || got.Compare(value(t, test.want)) != 0 {
 			t.Errorf("%s: %v, error %v, want %s", test.name, got, err, test.want)
 		}
 	}
-	if got, err := p.Eval(t.Context(), "team/web/obligations", value(t, `{}`)); got != nil || err != nil {
+	if got, err := eval(t.Context(), p, "team/web/obligations", value(t, `{}`)); got != nil || err != nil {
 		t.Errorf("undefined: %v, error %v", got, err)
 	}
+	if got, err := eval(t.Context(), p, "team/web/deny", nil); err != nil || got.Compare(ast.NewSet()) != 0 {
+		t.Errorf("without an input: %v, error %v", got, err)
+	}
+	input := value(t, `{"calls": [{"name": "curl", "argv": []}], "text": "git push", "slow": false}`)
+	all, err := p.Eval(t.Context(), input, "team/web/deny", "team/web/obligations", "team/web/ask")
+	if err != nil || len(all) != 3 || all[0].Compare(value(t, `{{"id": "web.curl", "message": "curl at 0"}}`)) != 0 ||
+		all[1] != nil || all[2].Compare(value(t, `{{"id": "web.glob", "message": "m"}}`)) != 0 {
+		t.Errorf("all at once: %v, error %v", all, err)
+	}
 	for name, input := range map[string]ast.Value{
-		"no input":          nil,
 		"a set":             value(t, `{"x": {1, 2}}`),
 		"what is not UTF-8": ast.NewObject([2]*ast.Term{ast.StringTerm("x"), ast.StringTerm("a\xffb")}),
 		"a reference":       value(t, `data.x`),
 	} {
-		if got, err := p.Eval(t.Context(), "team/web/deny", input); err == nil {
+		if got, err := eval(t.Context(), p, "team/web/deny", input); err == nil {
 			t.Errorf("Eval of %s = %v, want an error", name, got)
 		}
 	}
-	if _, err := p.Eval(t.Context(), "team/web/allow", value(t, `{}`)); err == nil {
+	if _, err := eval(t.Context(), p, "team/web/allow", value(t, `{}`)); err == nil {
 		t.Error("an entrypoint that does not exist gives no error")
 	}
 }
@@ -114,7 +131,7 @@ func TestBuiltinErrorIsAnError(t *testing.T) {
 
 deny contains x if x := json.unmarshal(input.text)
 `, "team/web/deny")})
-	if v, err := p.Eval(t.Context(), "team/web/deny", value(t, `{"text": "1"}`)); err != nil || v.Compare(value(t, `{1}`)) != 0 {
+	if v, err := eval(t.Context(), p, "team/web/deny", value(t, `{"text": "1"}`)); err != nil || v.Compare(value(t, `{1}`)) != 0 {
 		t.Errorf("Eval = %v, %v", v, err)
 	}
 	// What json.unmarshal of the guest itself does is undefined; what the host does is an error.
@@ -122,10 +139,10 @@ deny contains x if x := json.unmarshal(input.text)
 
 deny contains x if x := yaml.unmarshal(input.text)
 `, "team/web/deny")})
-	if v, err := p.Eval(t.Context(), "team/web/deny", value(t, `{"text": "{"}`)); err == nil || !strings.Contains(err.Error(), "yaml.unmarshal") {
+	if v, err := eval(t.Context(), p, "team/web/deny", value(t, `{"text": "{"}`)); err == nil || !strings.Contains(err.Error(), "yaml.unmarshal") {
 		t.Errorf("Eval = %v, %v, want the error of the built-in", v, err)
 	}
-	if v, err := p.Eval(t.Context(), "team/web/deny", value(t, `{"text": "1"}`)); err != nil || v.Compare(value(t, `{1}`)) != 0 {
+	if v, err := eval(t.Context(), p, "team/web/deny", value(t, `{"text": "1"}`)); err != nil || v.Compare(value(t, `{1}`)) != 0 {
 		t.Errorf("Eval after an error = %v, %v", v, err)
 	}
 }
@@ -138,7 +155,7 @@ obligations := {"a": 1} if input.x
 
 obligations := {"a": 2} if input.x
 `, "team/web/obligations")})
-	if v, err := p.Eval(t.Context(), "team/web/obligations", value(t, `{"x": true}`)); err == nil || !strings.Contains(err.Error(), "gives up") {
+	if v, err := eval(t.Context(), p, "team/web/obligations", value(t, `{"x": true}`)); err == nil || !strings.Contains(err.Error(), "gives up") {
 		t.Errorf("Eval = %v, %v, want a conflict", v, err)
 	}
 }
@@ -174,7 +191,7 @@ func TestStopped(t *testing.T) {
 	p := load(t, policyvm.Config{Module: compiled(t, spin, "team/web/deny"), Instances: 1})
 	for range 2 { // the second one is a new instance
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-		_, err := p.Eval(ctx, "team/web/deny", value(t, `{"x": -1}`))
+		_, err := eval(ctx, p, "team/web/deny", value(t, `{"x": -1}`))
 		cancel()
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Fatalf("Eval = %v, want the deadline", err)
@@ -188,12 +205,12 @@ func TestWaitsForAnInstance(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() {
-		_, err := p.Eval(ctx, "team/web/deny", value(t, `{"x": -1}`))
+		_, err := eval(ctx, p, "team/web/deny", value(t, `{"x": -1}`))
 		ended <- err
 	}()
 	short, stop := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer stop()
-	if _, err := p.Eval(short, "team/web/deny", value(t, `{"x": -1}`)); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := eval(short, p, "team/web/deny", value(t, `{"x": -1}`)); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Eval = %v, want the deadline", err)
 	}
 	cancel()
@@ -209,14 +226,14 @@ func TestMemory(t *testing.T) {
 deny contains x if x := [y | some y in numbers.range(1, input.n)]
 `, "team/web/deny")
 	p := load(t, policyvm.Config{Module: module, MemoryPages: 64})
-	if v, err := p.Eval(t.Context(), "team/web/deny", value(t, `{"n": 3}`)); err != nil || v.Compare(value(t, `{[1, 2, 3]}`)) != 0 {
+	if v, err := eval(t.Context(), p, "team/web/deny", value(t, `{"n": 3}`)); err != nil || v.Compare(value(t, `{[1, 2, 3]}`)) != 0 {
 		t.Errorf("Eval = %v, %v", v, err)
 	}
-	if _, err := p.Eval(t.Context(), "team/web/deny", value(t, `{"n": 1000000}`)); err == nil || errors.Is(err, context.DeadlineExceeded) {
+	if _, err := eval(t.Context(), p, "team/web/deny", value(t, `{"n": 1000000}`)); err == nil || errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Eval = %v, want that the memory does not suffice", err)
 	}
 	big := ast.NewObject([2]*ast.Term{ast.StringTerm("n"), ast.StringTerm(strings.Repeat("x", 5<<20))})
-	if _, err := p.Eval(t.Context(), "team/web/deny", big); err == nil || !strings.Contains(err.Error(), "does not fit") {
+	if _, err := eval(t.Context(), p, "team/web/deny", big); err == nil || !strings.Contains(err.Error(), "does not fit") {
 		t.Errorf("Eval = %v, want that the input does not fit", err)
 	}
 	if _, err := policyvm.New(t.Context(), policyvm.Config{
@@ -224,7 +241,7 @@ deny contains x if x := [y | some y in numbers.range(1, input.n)]
 	}); err == nil {
 		t.Error("New with data that does not fit gives no error")
 	}
-	if v, err := p.Eval(t.Context(), "team/web/deny", value(t, `{"n": 1}`)); err != nil || v.Compare(value(t, `{[1]}`)) != 0 {
+	if v, err := eval(t.Context(), p, "team/web/deny", value(t, `{"n": 1}`)); err != nil || v.Compare(value(t, `{[1]}`)) != 0 {
 		t.Errorf("Eval after the errors = %v, %v", v, err)
 	}
 }
@@ -243,7 +260,7 @@ deny contains x if x := input.x
 			for n := range 100 {
 				want := fmt.Sprintf(`{"%d-%d-%s"}`, g, n, strings.Repeat("x", 100*g))
 				input := value(t, `{"x": `+strings.Trim(want, "{}")+`}`)
-				got, err := p.Eval(t.Context(), "team/web/deny", input)
+				got, err := eval(t.Context(), p, "team/web/deny", input)
 				if err != nil || got.Compare(value(t, want)) != 0 {
 					t.Errorf("Eval = %v, %v, want %s", got, err, want)
 					return
