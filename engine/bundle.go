@@ -2,6 +2,7 @@ package engine
 
 import (
 	"archive/tar"
+	"bytes"
 	"compress/gzip"
 	"encoding/json"
 	"errors"
@@ -82,6 +83,9 @@ func readArchive(r io.Reader) ([]archived, error) {
 	}
 	return files, nil
 }
+
+// readArchiveBytes reads an archive in memory.
+func readArchiveBytes(b []byte) ([]archived, error) { return readArchive(bytes.NewReader(b)) }
 
 // archiveError says whether an archive is damaged or too large.
 func archiveError(limited *io.LimitedReader, err error) error {

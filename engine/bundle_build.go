@@ -119,7 +119,7 @@ func Build(ctx context.Context, cfg BuildConfig) (Built, error) {
 
 // check loads a bundle as whoever uses it will.
 func (b *Built) check(ctx context.Context, load Config, dir string) error {
-	files, err := readArchive(bytes.NewReader(b.Bytes))
+	files, err := readArchiveBytes(b.Bytes)
 	if err != nil {
 		return err
 	}
@@ -200,9 +200,17 @@ func (c *compiled) collect(src *sources, dir string) (*bundle.Bundle, error) {
 			continue
 		}
 		if m := c.modules[f.name]; m != nil {
-			name := "/" + f.within(dir)
+			// Parsed once more, by its name in the bundle: what is compiled names its
+			// source, and where it was built is nobody's.
+			name := f.within(dir)
+			m, err := ast.ParseModuleWithOpts(name, string(f.data), ast.ParserOptions{
+				Capabilities: capabilities(), ProcessAnnotation: true, RegoVersion: ast.RegoV1,
+			})
+			if err != nil {
+				return nil, err
+			}
 			roots["team/"+packagePath(m)[1]] = true
-			b.Modules = append(b.Modules, bundle.ModuleFile{URL: name, Path: name, RelativePath: name, Parsed: m.Copy(), Raw: f.data})
+			b.Modules = append(b.Modules, bundle.ModuleFile{URL: "/" + name, Path: "/" + name, RelativePath: "/" + name, Parsed: m, Raw: f.data})
 			continue
 		}
 		doc, err := f.document()
