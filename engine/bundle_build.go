@@ -102,9 +102,14 @@ func Build(ctx context.Context, cfg BuildConfig) (Built, error) {
 	if err != nil {
 		return Built{}, err
 	}
-	b, entrypoints, err := c.bundle(ctx, src, cfg)
+	b, entrypoints, err := c.bundle(ctx, src, cfg.Wasm, cfg.Revision, func(f file) string { return f.within(cfg.Dir) })
 	if err != nil {
-		return Built{}, fmt.Errorf("policy %s: %w", cfg.Dir, compileErrors(err))
+		return Built{}, fmt.Errorf("policy %s: %w", cfg.Dir, err)
+	}
+	if cfg.Signing != nil {
+		if err := cfg.Signing.sign(b); err != nil {
+			return Built{}, fmt.Errorf("policy %s: signature: %w", cfg.Dir, err)
+		}
 	}
 	var out bytes.Buffer
 	if err := bundle.NewWriter(&out).Write(*b); err != nil {
@@ -148,61 +153,71 @@ func (b *Built) check(ctx context.Context, load Config, dir string) error {
 func (s *sources) teams(c *compiled) []string {
 	teams := map[string]bool{}
 	for _, f := range s.files {
-		if m := c.modules[f.name]; m != nil && f.origin == originTeam {
+		if m := c.modules[f.name]; m != nil && f.ofTeam() {
 			teams[packagePath(m)[1]] = true
 		}
 	}
 	return slices.Sorted(maps.Keys(teams))
 }
 
-// bundle makes a bundle of the teams' part of a policy.
-func (c *compiled) bundle(ctx context.Context, src *sources, cfg BuildConfig) (b *bundle.Bundle, entrypoints []string, err error) {
-	if b, err = c.collect(src, cfg.Dir); err != nil {
+// sign signs a bundle.
+func (s *Signing) sign(b *bundle.Bundle) error {
+	if err := b.GenerateSignature(bundle.NewSigningConfig(s.key, s.algorithm, ""), keyID, false); err != nil {
+		return err
+	}
+	// Named or not, it is OPA's own; another reader knows it by no name.
+	b.Signatures.Plugin = ""
+	return nil
+}
+
+// ofTeam reports whether a file is a module or data that a team decides by.
+func (f file) ofTeam() bool { return f.origin == originTeam && !f.isTest() && !f.generated }
+
+// bundle makes a bundle of the teams' part of a policy, whose files have these
+// names in it.
+func (c *compiled) bundle(ctx context.Context, src *sources, wasm bool, revision string, name func(file) string) (*bundle.Bundle, []string, error) {
+	b, err := c.collect(src, name)
+	if err != nil {
 		return nil, nil, err
 	}
-	// Under version 1 of Rego a module is passed on as it is written, but for its format.
-	compiler := compile.New().WithCapabilities(capabilities()).WithRegoVersion(ast.RegoV1).WithBundle(b).WithRevision(cfg.Revision)
-	if cfg.Wasm {
+	compiler := compile.New().WithCapabilities(capabilities()).WithRegoVersion(ast.RegoV1).WithBundle(b).WithRevision(revision)
+	var entrypoints []string
+	if wasm {
 		if err := c.checkSelfContained(src); err != nil {
 			return nil, nil, err
 		}
 		if entrypoints = c.entrypoints(src); len(entrypoints) == 0 {
-			return nil, nil, errors.New("defines no deny, ask, allow or obligations of a team, so there is nothing to compile to Wasm")
+			return nil, nil, errNothingToCompile
 		}
 		compiler = compiler.WithTarget(compile.TargetWasm).WithEntrypoints(entrypoints...).WithPruneUnused(true).
-			WithMetadata(&map[string]any{metadataKey: map[string]any{"rules": c.ruleMetadata(src, cfg.Dir)}})
+			WithMetadata(&map[string]any{metadataKey: map[string]any{"rules": c.ruleMetadata(src, name)}})
 	}
 	if err := compiler.Build(ctx); err != nil {
-		return nil, nil, err
+		return nil, nil, compileErrors(err)
 	}
 	b = compiler.Bundle()
-	if cfg.Wasm {
+	if wasm {
 		b.Modules = nil // all that decides is compiled in
-	}
-	if cfg.Signing != nil {
-		if err := b.GenerateSignature(bundle.NewSigningConfig(cfg.Signing.key, cfg.Signing.algorithm, ""), keyID, false); err != nil {
-			return nil, nil, fmt.Errorf("signature: %w", err)
-		}
-		// Named or not, it is OPA's own; another reader knows it by no name.
-		b.Signatures.Plugin = ""
 	}
 	return b, entrypoints, nil
 }
 
+var errNothingToCompile = errors.New("defines no deny, ask, allow or obligations of a team, so there is nothing to compile to Wasm")
+
 // collect gathers the teams' modules and data. The roots say which part of the
 // tree is the bundle's, for others that load it.
-func (c *compiled) collect(src *sources, dir string) (*bundle.Bundle, error) {
+func (c *compiled) collect(src *sources, place func(file) string) (*bundle.Bundle, error) {
 	b := &bundle.Bundle{Data: map[string]any{}}
 	owners := merger{}
 	roots := map[string]bool{}
 	for _, f := range src.files {
-		if f.origin != originTeam {
+		if !f.ofTeam() {
 			continue
 		}
-		if m := c.modules[f.name]; m != nil {
+		if f.isRego() {
 			// Parsed once more, by its name in the bundle: what is compiled names its
 			// source, and where it was built is nobody's.
-			name := f.within(dir)
+			name := place(f)
 			m, err := ast.ParseModuleWithOpts(name, string(f.data), ast.ParserOptions{
 				Capabilities: capabilities(), ProcessAnnotation: true, RegoVersion: ast.RegoV1,
 			})
@@ -254,7 +269,7 @@ func (c *compiled) entrypoints(src *sources) []string {
 	found := map[string]bool{}
 	for _, f := range src.files {
 		m := c.modules[f.name]
-		if m == nil || f.origin != originTeam {
+		if m == nil || !f.ofTeam() {
 			continue
 		}
 		path := packagePath(m)
@@ -267,18 +282,18 @@ func (c *compiled) entrypoints(src *sources) []string {
 	return slices.Sorted(maps.Keys(found))
 }
 
-// ruleMetadata returns where the teams' rules stand below the directory.
-func (c *compiled) ruleMetadata(src *sources, dir string) map[string]any {
+// ruleMetadata returns where the teams' rules stand.
+func (c *compiled) ruleMetadata(src *sources, place func(file) string) map[string]any {
 	rules := map[string]any{}
 	for _, f := range src.files {
 		m := c.modules[f.name]
-		if m == nil || f.origin != originTeam {
+		if m == nil || !f.ofTeam() {
 			continue
 		}
 		for _, rule := range m.Rules {
 			id, ok := ruleID(rule)
 			if _, taken := rules[id]; ok && !taken {
-				rules[id] = map[string]any{"team": packagePath(m)[1], "at": fmt.Sprintf("%s:%d", f.within(dir), rule.Location.Row)}
+				rules[id] = map[string]any{"team": packagePath(m)[1], "at": fmt.Sprintf("%s:%d", place(f), rule.Location.Row)}
 			}
 		}
 	}
@@ -291,7 +306,7 @@ func (c *compiled) ruleMetadata(src *sources, dir string) map[string]any {
 func (c *compiled) checkSelfContained(src *sources) error {
 	teams := map[string]bool{}
 	for _, f := range src.files {
-		if f.origin == originTeam {
+		if f.ofTeam() {
 			teams[f.name] = true
 		}
 	}

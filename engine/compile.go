@@ -136,8 +136,12 @@ func (s *sources) compiler() (*ast.Compiler, error) {
 	}
 	set := ast.NewSchemaSet()
 	set.Put(ast.SchemaRootRef, schema)
+	caps := capabilities()
+	if len(s.guests) > 0 {
+		caps = guestCapabilities()
+	}
 	return ast.NewCompiler().
-		WithCapabilities(capabilities()).
+		WithCapabilities(caps).
 		WithStrict(true).
 		WithSchemas(set).
 		WithUseTypeCheckAnnotations(true).

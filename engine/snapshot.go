@@ -71,7 +71,7 @@ func (c *compiled) snapshot(ctx context.Context, src *sources, guests *guests) (
 		s.info.Files = append(s.info.Files, f.name)
 	}
 	for _, e := range entrypoints {
-		q, err := rego.New(append(guests.resolvers(),
+		q, err := rego.New(append(guests.options(),
 			rego.Query(e.ref),
 			rego.Compiler(c.compiler),
 			rego.Store(store),

@@ -16,15 +16,30 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/bundle"
 	"github.com/open-policy-agent/opa/v1/rego"
-	"github.com/open-policy-agent/opa/v1/resolver"
+	"github.com/open-policy-agent/opa/v1/types"
 
 	"opencode/engine/wasm/policyvm"
 )
 
-// A Wasm bundle holds contributions of teams as entrypoints of a module. Each
-// is answered at data.wasm.<name>.<contribution>, and a generated package
-// team.<name> takes it from there, so that whoever gathers what teams
-// contribute sees no difference.
+// A Wasm bundle holds contributions of teams as entrypoints of a module. A
+// generated package team.<name> asks for each by a built-in, so that whoever
+// gathers what teams contribute sees no difference. OPA's way, a resolver at a
+// place below data, keeps an answer when `with` changes the input.
+
+// guestBuiltin asks a module for an entrypoint. Its second argument holds the
+// input, or nothing where there is none. It compiles only where there are
+// modules.
+var guestBuiltin = &rego.Function{
+	Name: "opencode.guest",
+	Decl: types.NewFunction(types.Args(types.S, types.NewArray(nil, types.A)), types.A),
+}
+
+// guestCapabilities are those of a policy with Wasm modules.
+func guestCapabilities() *ast.Capabilities {
+	caps := capabilities()
+	caps.Builtins = append(caps.Builtins, &ast.Builtin{Name: guestBuiltin.Name, Decl: guestBuiltin.Decl})
+	return caps
+}
 
 // guestSource is a Wasm module as its bundle has it.
 type guestSource struct {
@@ -158,13 +173,13 @@ func besideWasm(files []file) ([]file, error) {
 func (g guestSource) gatherer(team string) []byte {
 	sum := sha256.Sum256(g.module)
 	var b strings.Builder
-	fmt.Fprintf(&b, "# %s\npackage team.%s\n", hex.EncodeToString(sum[:]), team)
+	fmt.Fprintf(&b, "# %s\npackage team.%s\n\ndefault _guest_inputs := []\n\n_guest_inputs := [input]\n", hex.EncodeToString(sum[:]), team)
 	for _, c := range slices.Sorted(slices.Values(g.teams[team])) {
 		if c == "obligations" {
-			fmt.Fprintf(&b, "\nobligations := data.wasm.%s.obligations\n", team)
+			fmt.Fprintf(&b, "\nobligations := %s(\"team/%s/obligations\", _guest_inputs)\n", guestBuiltin.Name, team)
 			continue
 		}
-		fmt.Fprintf(&b, "\n%s contains entry if some entry in data.wasm.%s.%s\n", c, team, c)
+		fmt.Fprintf(&b, "\n%s contains entry if some entry in %s(\"team/%s/%s\", _guest_inputs)\n", c, guestBuiltin.Name, team, c)
 	}
 	return []byte(b.String())
 }
@@ -250,7 +265,6 @@ func (g *guests) add(source guestSource, vm *policyvm.Policy, owner map[string]s
 		}
 		g.answers = append(g.answers, &answer{
 			vm: vm, name: source.name, entrypoint: e, pkg: "data.team." + team, contribution: contribution, owner: owner,
-			ref: ast.MustParseRef("data.wasm." + team + "." + contribution),
 		})
 	}
 	return nil
@@ -303,16 +317,46 @@ func (g *guests) close() {
 	g.modules = nil
 }
 
-// resolvers makes a query ask the modules.
-func (g *guests) resolvers() []func(*rego.Rego) {
+// options let a query ask the modules.
+func (g *guests) options() []func(*rego.Rego) {
 	if g == nil {
 		return nil
 	}
-	options := make([]func(*rego.Rego), 0, len(g.answers))
+	askers := make(map[string]asker, len(g.answers))
 	for _, a := range g.answers {
-		options = append(options, rego.Resolver(a.ref, a))
+		askers[a.entrypoint] = a
 	}
-	return options
+	return askOptions(askers)
+}
+
+// asker answers for one entrypoint; nil is undefined, and so is a nil input.
+type asker interface {
+	ask(ctx context.Context, input ast.Value) (ast.Value, error)
+}
+
+// askOptions let a query ask for entrypoints. Whatever goes wrong ends the
+// evaluation, so that the decision which asks denies.
+func askOptions(askers map[string]asker) []func(*rego.Rego) {
+	return []func(*rego.Rego){rego.Function2(guestBuiltin, func(bctx rego.BuiltinContext, entrypoint, inputs *ast.Term) (*ast.Term, error) {
+		name, ok := termString(entrypoint)
+		list, isList := inputs.Value.(*ast.Array)
+		a := askers[name]
+		if !ok || !isList || list.Len() > 1 || a == nil {
+			return nil, rego.NewHaltError(fmt.Errorf("%s(%s): there is no such entrypoint", guestBuiltin.Name, entrypoint))
+		}
+		var input ast.Value
+		if list.Len() == 1 {
+			input = list.Elem(0).Value
+		}
+		value, err := a.ask(bctx.Context, input)
+		if err != nil {
+			return nil, rego.NewHaltError(err)
+		}
+		if value == nil {
+			return nil, nil
+		}
+		return ast.NewTerm(value), nil
+	})}
 }
 
 // answer is one contribution that a module answers.
@@ -322,38 +366,30 @@ type answer struct {
 	entrypoint   string
 	pkg          string
 	contribution string
-	ref          ast.Ref
 	owner        map[string]string
 }
 
-var _ resolver.Resolver = (*answer)(nil)
+var _ asker = (*answer)(nil)
 
-// Eval implements [resolver.Resolver]. Whatever goes wrong is an error of the
-// decision that asks, which denies.
-func (a *answer) Eval(ctx context.Context, in resolver.Input) (resolver.Result, error) {
-	value, err := a.ask(ctx, in.Input)
+// ask asks the module, and checks what it gives.
+func (a *answer) ask(ctx context.Context, input ast.Value) (ast.Value, error) {
+	var value ast.Value
+	var err error
+	if s, ok := ctx.Value(sessionKey{}).(*session); ok {
+		value, err = s.ask(ctx, a, input)
+	} else {
+		var values []ast.Value
+		if values, err = a.vm.Eval(ctx, input, a.entrypoint); err == nil {
+			value = values[0]
+		}
+	}
 	if err == nil {
 		err = a.check(value)
 	}
 	if err != nil {
-		return resolver.Result{}, fmt.Errorf("%s: %s: %w", a.name, a.entrypoint, err)
+		return nil, fmt.Errorf("%s: %s: %w", a.name, a.entrypoint, err)
 	}
-	return resolver.Result{Value: value}, nil
-}
-
-func (a *answer) ask(ctx context.Context, input *ast.Term) (ast.Value, error) {
-	if s, ok := ctx.Value(sessionKey{}).(*session); ok && input != nil {
-		return s.ask(ctx, a, input)
-	}
-	var document ast.Value
-	if input != nil {
-		document = input.Value
-	}
-	values, err := a.vm.Eval(ctx, document, a.entrypoint)
-	if err != nil {
-		return nil, err
-	}
-	return values[0], nil
+	return value, nil
 }
 
 // check holds what a module answers to what the same rule in Rego could be.
@@ -390,8 +426,8 @@ func termString(t *ast.Term) (string, bool) {
 // by a module once, and all that it answers is asked for at once.
 type session struct {
 	all []*answer
-	// input is what the answers are for. A decision changes it nowhere.
-	input  *ast.Term
+	// input is what the answers are for, which nothing changes in place.
+	input  ast.Object
 	values map[*answer]ast.Value
 }
 
@@ -406,9 +442,10 @@ func (g *guests) session(ctx context.Context) context.Context {
 }
 
 // ask is called by one evaluation, from one goroutine.
-func (s *session) ask(ctx context.Context, a *answer, input *ast.Term) (ast.Value, error) {
-	if s.input != input {
-		s.input = input
+func (s *session) ask(ctx context.Context, a *answer, input ast.Value) (ast.Value, error) {
+	object, ok := input.(ast.Object)
+	if !ok || object != s.input {
+		s.input = object
 		clear(s.values)
 	}
 	if v, ok := s.values[a]; ok {
@@ -422,7 +459,7 @@ func (s *session) ask(ctx context.Context, a *answer, input *ast.Term) (ast.Valu
 			entrypoints = append(entrypoints, other.entrypoint)
 		}
 	}
-	values, err := a.vm.Eval(ctx, input.Value, entrypoints...)
+	values, err := a.vm.Eval(ctx, input, entrypoints...)
 	if err != nil {
 		return nil, err
 	}

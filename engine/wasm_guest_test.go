@@ -75,37 +75,45 @@ func TestRefusedWasmBundles(t *testing.T) {
 		bundle []byte
 		want   string
 	}{
-		"no module":       {without("/policy.wasm"), "there is no policy.wasm"},
-		"no manifest":     {without("/.manifest"), "names no entrypoint"},
-		"no entrypoint":   {manifest(t, plain, func(m map[string]any) { delete(m, "wasm") }), "names no entrypoint"},
-		"another module":  {manifest(t, plain, func(m map[string]any) { m["wasm"] = []any{map[string]any{"entrypoint": "team/web/deny", "module": "/x.wasm"}} }), "is of the module /x.wasm"},
+		"no module":     {without("/policy.wasm"), "there is no policy.wasm"},
+		"no manifest":   {without("/.manifest"), "names no entrypoint"},
+		"no entrypoint": {manifest(t, plain, func(m map[string]any) { delete(m, "wasm") }), "names no entrypoint"},
+		"another module": {manifest(t, plain, func(m map[string]any) {
+			m["wasm"] = []any{map[string]any{"entrypoint": "team/web/deny", "module": "/x.wasm"}}
+		}), "is of the module /x.wasm"},
 		"entrypoint less": {manifest(t, compiled(t, webDenial+"\nask contains 1\n", true, "team/web/deny", "team/web/ask"), func(m map[string]any) { m["wasm"] = m["wasm"].([]any)[:1] }), "answers team/web/ask, team/web/deny, and the manifest of its bundle names team/web/deny"},
 		"entrypoint more": {manifest(t, plain, func(m map[string]any) {
 			m["wasm"] = append(m["wasm"].([]any), map[string]any{"entrypoint": "team/web/ask", "module": "/policy.wasm"})
 		}), "answers team/web/deny, and the manifest"},
-		"entrypoint twice":    {manifest(t, plain, func(m map[string]any) { m["wasm"] = append(m["wasm"].([]any), m["wasm"].([]any)...) }), "stands there twice"},
-		"whole package":       {compiled(t, webDenial, true, "team/web"), `the entrypoint "team/web" takes part in no decision`},
-		"another package":     {compiled(t, "package opencode.request\n\ndecision := {\"effect\": \"allow\"}\n", true, "opencode/request/decision"), "takes part in no decision"},
-		"a helper":            {compiled(t, "package team.web\n\nx := 1\n", true, "team/web/x"), "takes part in no decision"},
-		"odd team":            {manifest(t, plain, func(m map[string]any) { m["wasm"].([]any)[0].(map[string]any)["entrypoint"] = "team/a b/deny" }), "the name of a team is a plain word"},
-		"both forms":          {with(plain, entry{name: "/x.rego", data: webDenial}), "defines team/web/deny in Rego, beside a Wasm module"},
-		"left in Rego":        {compiled(t, webDenial+"\nask contains {\"id\": \"web.ask\", \"message\": \"m\"}\n", false, "team/web/deny"), "defines team/web/ask in Rego"},
-		"both forms, deep":    {with(plain, entry{name: "/x.rego", data: "package team\n\nweb.deny contains 1\n"}), "defines team/web/deny in Rego"},
-		"network":             {compiled(t, "package team.web\n\ndeny contains x if x := http.send({\"method\": \"get\", \"url\": \"http://127.0.0.1:1\"})\n", true, "team/web/deny"), "calls the built-in http.send"},
-		"clock":               {compiled(t, "package team.web\n\ndeny contains x if x := time.now_ns()\n", true, "team/web/deny"), "calls the built-in time.now_ns"},
-		"random":              {compiled(t, "package team.web\n\ndeny contains x if x := rand.intn(\"x\", 5)\n", true, "team/web/deny"), "calls the built-in rand.intn"},
-		"clock by the way":    {compiled(t, "package team.web\n\ndeny contains x if x := io.jwt.decode_verify(input.x, {\"secret\": \"x\"})\n", true, "team/web/deny"), "calls the built-in io.jwt.decode_verify"},
-		"damaged module":      {edit(t, plain, func(e *entry) { e.data = strings.Replace(e.data, "\x00asm\x01", "\x00asm\x02", 1) }), "is no WebAssembly module"},
-		"cut module":          {edit(t, plain, func(e *entry) {
+		"entrypoint twice": {manifest(t, plain, func(m map[string]any) { m["wasm"] = append(m["wasm"].([]any), m["wasm"].([]any)...) }), "stands there twice"},
+		"whole package":    {compiled(t, webDenial, true, "team/web"), `the entrypoint "team/web" takes part in no decision`},
+		"another package":  {compiled(t, "package opencode.request\n\ndecision := {\"effect\": \"allow\"}\n", true, "opencode/request/decision"), "takes part in no decision"},
+		"a helper":         {compiled(t, "package team.web\n\nx := 1\n", true, "team/web/x"), "takes part in no decision"},
+		"odd team":         {manifest(t, plain, func(m map[string]any) { m["wasm"].([]any)[0].(map[string]any)["entrypoint"] = "team/a b/deny" }), "the name of a team is a plain word"},
+		"both forms":       {with(plain, entry{name: "/x.rego", data: webDenial}), "defines team/web/deny in Rego, beside a Wasm module"},
+		"left in Rego":     {compiled(t, webDenial+"\nask contains {\"id\": \"web.ask\", \"message\": \"m\"}\n", false, "team/web/deny"), "defines team/web/ask in Rego"},
+		"both forms, deep": {with(plain, entry{name: "/x.rego", data: "package team\n\nweb.deny contains 1\n"}), "defines team/web/deny in Rego"},
+		"network":          {compiled(t, "package team.web\n\ndeny contains x if x := http.send({\"method\": \"get\", \"url\": \"http://127.0.0.1:1\"})\n", true, "team/web/deny"), "calls the built-in http.send"},
+		"clock":            {compiled(t, "package team.web\n\ndeny contains x if x := time.now_ns()\n", true, "team/web/deny"), "calls the built-in time.now_ns"},
+		"random":           {compiled(t, "package team.web\n\ndeny contains x if x := rand.intn(\"x\", 5)\n", true, "team/web/deny"), "calls the built-in rand.intn"},
+		"clock by the way": {compiled(t, "package team.web\n\ndeny contains x if x := io.jwt.decode_verify(input.x, {\"secret\": \"x\"})\n", true, "team/web/deny"), "calls the built-in io.jwt.decode_verify"},
+		"damaged module":   {edit(t, plain, func(e *entry) { e.data = strings.Replace(e.data, "\x00asm\x01", "\x00asm\x02", 1) }), "is no WebAssembly module"},
+		"cut module": {edit(t, plain, func(e *entry) {
 			if e.name == "/policy.wasm" {
 				e.data = e.data[:len(e.data)*2/3]
 			}
 		}), "policy.wasm: is no WebAssembly module: it is truncated"},
-		"data of others":      {edit(t, plain, func(e *entry) { e.data = strings.Replace(e.data, "{}\n", `{"users": {}}`, 1) }), "data.users"},
-		"metadata of another": {manifest(t, plain, func(m map[string]any) { m["metadata"] = map[string]any{"opencode": map[string]any{"rules": map[string]any{"x.y": map[string]any{"team": "b", "at": "x:1"}}}} }), "which the module does not answer for"},
-		"id of the default":   {manifest(t, plain, func(m map[string]any) { m["metadata"] = map[string]any{"opencode": map[string]any{"rules": map[string]any{"path.outside": map[string]any{"team": "web", "at": "x:1"}}}} }), `rule id "path.outside" is taken`},
-		"metadata of a sort":  {manifest(t, plain, func(m map[string]any) { m["metadata"] = map[string]any{"opencode": map[string]any{"rules": "x"}} }), "metadata.opencode"},
-		"a place that shouts": {manifest(t, plain, func(m map[string]any) { m["metadata"] = map[string]any{"opencode": map[string]any{"rules": map[string]any{"x.y": map[string]any{"team": "web", "at": "\x1b[2J"}}}} }), "cannot be shown"},
+		"data of others": {edit(t, plain, func(e *entry) { e.data = strings.Replace(e.data, "{}\n", `{"users": {}}`, 1) }), "data.users"},
+		"metadata of another": {manifest(t, plain, func(m map[string]any) {
+			m["metadata"] = map[string]any{"opencode": map[string]any{"rules": map[string]any{"x.y": map[string]any{"team": "b", "at": "x:1"}}}}
+		}), "which the module does not answer for"},
+		"id of the default": {manifest(t, plain, func(m map[string]any) {
+			m["metadata"] = map[string]any{"opencode": map[string]any{"rules": map[string]any{"path.outside": map[string]any{"team": "web", "at": "x:1"}}}}
+		}), `rule id "path.outside" is taken`},
+		"metadata of a sort": {manifest(t, plain, func(m map[string]any) { m["metadata"] = map[string]any{"opencode": map[string]any{"rules": "x"}} }), "metadata.opencode"},
+		"a place that shouts": {manifest(t, plain, func(m map[string]any) {
+			m["metadata"] = map[string]any{"opencode": map[string]any{"rules": map[string]any{"x.y": map[string]any{"team": "web", "at": "\x1b[2J"}}}}
+		}), "cannot be shown"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
