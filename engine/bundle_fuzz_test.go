@@ -1,77 +1,138 @@
-package engine_test
+package engine
 
 import (
 	"bytes"
 	"compress/gzip"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"io"
-	"os"
-	"path/filepath"
-	"strings"
+	"io/fs"
+	"reflect"
+	"slices"
 	"testing"
-	"time"
 
-	"opencode/engine"
 	"opencode/policies"
-	"opencode/policy"
 )
 
-// FuzzBundle reads what claims to be a bundle, with a key and without. Whatever
-// loads still denies what the default policy does not let anybody change, and
-// nothing loads that the key has not signed.
+// FuzzBundle reads what claims to be a bundle, with a key and without, up to
+// where its rules are compiled. Each file that is taken has one plain path, and
+// is one that a directory could hold; with the key nothing is taken but what
+// was signed.
+//
+// The input is the archive without its compression: a fuzzer that has to keep
+// a checksum finds little.
 func FuzzBundle(f *testing.F) {
-	key := p256(f)
-	signed := key.sign(f, "", false, example)
-	verification := key.verification(f, "")
-	for _, b := range [][]byte{
-		signed, built(f, false, example),
-		archiveOf(f, entry{name: "/a.rego", data: denial("a", "a.one")}),
-		archiveOf(f, entry{name: "a.rego", data: "package team.a\n"}, entry{name: "./data.json", data: `{"team": {"a": {}}}`}),
-		archiveOf(f, entry{name: "/../a.rego", data: "package team.a\n"}),
-		archiveOf(f, entry{name: "/.manifest", data: `{"wasm": [{"entrypoint": "team/a/deny", "module": "/policy.wasm"}]}`}, entry{name: "/policy.wasm", data: "\x00asm\x01\x00\x00\x00"}),
-	} {
-		f.Add(unzipped(f, b))
+	signing, verification := fuzzKeys(f)
+	var signed []archived
+	for _, wasm := range []bool{false, true} {
+		b, err := Build(f.Context(), BuildConfig{Default: policies.FS, Dir: "../policies/examples/team", Wasm: wasm, Signing: signing})
+		if err != nil {
+			f.Fatal(err)
+		}
+		files, err := readArchiveBytes(b.Bytes)
+		if err != nil {
+			f.Fatal(err)
+		}
+		if !wasm {
+			signed = files
+		}
+		r, err := gzip.NewReader(bytes.NewReader(b.Bytes))
+		if err != nil {
+			f.Fatal(err)
+		}
+		archive, err := io.ReadAll(r)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(archive)
 	}
-	anonymous := policy.FromRequest(time.Unix(1795188323, 0), policy.Anonymous(), policy.HTTP{Method: "POST", Path: "/session", Host: "127.0.0.1:4096"})
 	f.Fuzz(func(t *testing.T, archive []byte) {
-		path := filepath.Join(t.TempDir(), "policy.tar.gz")
-		if err := os.WriteFile(path, gzipped(t, archive), 0o600); err != nil {
+		var zipped bytes.Buffer
+		w, err := gzip.NewWriterLevel(&zipped, gzip.NoCompression)
+		if err != nil {
 			t.Fatal(err)
 		}
-		e, err := engine.New(t.Context(), engine.Config{Default: policies.FS, Dirs: []string{path}})
+		if _, err := w.Write(archive); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		files, err := readArchiveBytes(zipped.Bytes())
 		if err != nil {
-			if !strings.Contains(err.Error(), path) {
-				t.Errorf("the error does not name the bundle: %v", err)
-			}
 			return
 		}
-		for _, file := range e.Info().Files {
-			if rest, ok := strings.CutPrefix(file, path); ok && (strings.Contains(rest, "..") || strings.Contains(rest, "//")) {
-				t.Errorf("holds the file %q", file)
+		var seen []string
+		for _, a := range files {
+			if !fs.ValidPath(a.path) || slices.Contains(seen, a.path) {
+				t.Errorf("holds the path %q after %q", a.path, seen)
+			}
+			seen = append(seen, a.path)
+		}
+		s := &sources{schemas: policies.FS}
+		if err := s.addBundle("x.tar.gz", originTeam, files); err == nil {
+			for _, f := range s.files {
+				if !f.generated && (!s.wanted(f.rel) || !slices.Contains(seen, f.rel)) {
+					t.Errorf("takes the file %q of %q", f.rel, seen)
+				}
+			}
+			for _, g := range s.guests {
+				if len(g.teams) == 0 || !slices.Contains(seen, wasmFile) {
+					t.Errorf("takes a module with %v of %q", g.teams, seen)
+				}
 			}
 		}
-		if d, err := e.Decide(t.Context(), anonymous); err == nil && d.Effect != policy.Deny {
-			t.Errorf("anybody may: %v by %v", d.Effect, ids(d))
+		by := &sources{schemas: policies.FS, verification: verification}
+		if err := by.addBundle("x.tar.gz", originTeam, files); err != nil {
+			return
 		}
-		if by, err := engine.New(t.Context(), engine.Config{Default: policies.FS, Dirs: []string{path}, Verification: verification}); err == nil {
-			good, err := engine.New(t.Context(), engine.Config{Default: policies.FS, Dirs: []string{writeBundle(t, signed)}})
-			if err != nil || by.Digest() != good.Digest() {
-				t.Errorf("loads, and is not what was signed: %v", err)
+		for _, a := range files {
+			same := func(b archived) bool { return a.path == b.path && (a.path == signaturesFile || sameDocument(a, b)) }
+			if len(by.guests) == 0 && !slices.ContainsFunc(signed, same) {
+				t.Errorf("takes %q, which was not signed", a.path)
 			}
 		}
 	})
 }
 
-// unzipped returns the archive in a bundle: a fuzzer that has to keep a
-// checksum finds little.
-func unzipped(tb testing.TB, b []byte) []byte {
+// sameDocument reports whether two files hold the same, as a signature has it.
+func sameDocument(a, b archived) bool {
+	if bytes.Equal(a.data, b.data) {
+		return true
+	}
+	x, err := file{rel: "data.json", data: a.data}.jsonValue()
+	if err != nil {
+		return false
+	}
+	y, err := file{rel: "data.json", data: b.data}.jsonValue()
+	return err == nil && reflect.DeepEqual(x, y)
+}
+
+// fuzzKeys returns the two halves of a key.
+func fuzzKeys(tb testing.TB) (*Signing, *Verification) {
 	tb.Helper()
-	r, err := gzip.NewReader(bytes.NewReader(b))
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	archive, err := io.ReadAll(r)
+	private, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return archive
+	public, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	s, err := NewSigning(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), "")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	v, err := NewVerification(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public}), "", "")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return s, v
 }

@@ -253,7 +253,7 @@ func TestVerificationWantsBundles(t *testing.T) {
 func TestRefusedKeys(t *testing.T) {
 	t.Parallel()
 	key := p256(t)
-	weak, err := rsa.GenerateKey(rand.Reader, 1024) //nolint:gosec // G403: the point is that it is refused
+	weak, err := rsa.GenerateKey(rand.Reader, 1024)
 	short := pair(t, weak, err)
 	odd, err := ecdsa.GenerateKey(elliptic.P224(), rand.Reader)
 	p224 := pair(t, odd, err)

@@ -191,9 +191,9 @@ func (c *comparison) ask(ctx context.Context, input ast.Value) (ast.Value, error
 	case regoErr != nil && wasmErr != nil:
 		return nil, wasmErr
 	case regoErr != nil:
-		return nil, fmt.Errorf("%s differs: Rego ends with %q, Wasm gives %s", c.entrypoint, regoErr, show(got))
+		return nil, fmt.Errorf("%s differs: Wasm gives %s, Rego ends with: %w", c.entrypoint, show(got), regoErr)
 	case wasmErr != nil:
-		return nil, fmt.Errorf("%s differs: Rego gives %s, Wasm ends with %q", c.entrypoint, show(want), wasmErr)
+		return nil, fmt.Errorf("%s differs: Rego gives %s, Wasm ends with: %w", c.entrypoint, show(want), wasmErr)
 	case (want == nil) != (got == nil), want != nil && want.Compare(got) != 0:
 		return nil, fmt.Errorf("%s differs: Rego gives %s, Wasm gives %s", c.entrypoint, show(want), show(got))
 	}

@@ -192,7 +192,7 @@ test_text if {
 		}
 		for name, want := range map[string]string{
 			"test_sum":  `team/a/ask differs: Rego gives set(), Wasm gives {{"id": "a.sum", "message": "m"}}`,
-			"test_text": `team/a/ask differs: Rego ends with `,
+			"test_text": `team/a/ask differs: Wasm gives set(), Rego ends with: `,
 		} {
 			if !strings.Contains(got[name].Error, want) {
 				t.Errorf("%s: %s, want %q", name, got[name].Error, want)

@@ -119,7 +119,7 @@ func writeBundle(path string, b []byte) (err error) {
 	}()
 	_, err = f.Write(b)
 	if err == nil {
-		err = f.Chmod(0o644) //nolint:gosec // G302: as above
+		err = f.Chmod(0o644)
 	}
 	if err == nil {
 		err = f.Sync()

@@ -189,11 +189,10 @@ func (t policyTest) watch(ctx context.Context, stderr io.Writer) error {
 	again := func() {
 		for _, dir := range dirs {
 			_ = filepath.WalkDir(dir, func(p string, d os.DirEntry, err error) error {
-				switch {
-				case err != nil:
-				case d.IsDir():
+				if err == nil && d.IsDir() {
 					_ = w.Add(p) // a directory that cannot be watched shows in the run
-				case p == dir:
+				}
+				if err == nil && p == dir && !d.IsDir() {
 					_ = w.Add(filepath.Dir(p)) // a bundle is replaced, not written to
 				}
 				return nil

@@ -40,12 +40,16 @@ func (f *policyFlags) config() engine.Config {
 	return engine.Config{Default: policies.FS, Dirs: f.dirs, Only: f.only, Verification: f.key.verification}
 }
 
-// paths returns where the policy is read from.
+// paths returns where the policy is read from, and the key that it must be
+// signed by.
 func (f *policyFlags) paths() []string {
-	if f.only != "" {
-		return append(slices.Clone(f.dirs), f.only)
+	paths := slices.Clone(f.dirs)
+	for _, path := range []string{f.only, f.key.file} {
+		if path != "" {
+			paths = append(paths, path)
+		}
 	}
-	return f.dirs
+	return paths
 }
 
 func (f *policyFlags) check() error {

@@ -249,11 +249,11 @@ func (i *instance) text(address uint64) ([]byte, error) {
 	if !ok {
 		return nil, fmt.Errorf("gives a result at %d, outside its memory", address)
 	}
-	end := bytes.IndexByte(b, 0)
-	if end < 0 {
+	text, _, ok := bytes.Cut(b, []byte{0})
+	if !ok {
 		return nil, fmt.Errorf("gives a result of more than %d bytes, or one without an end", maxResultBytes)
 	}
-	return b[:end], nil
+	return text, nil
 }
 
 // invoke calls a function of the module, which gives one number or nothing.

@@ -43,7 +43,7 @@ func checkModule(b []byte) error {
 	for len(rest) > 0 {
 		id := rest[0]
 		size, n := binary.Uvarint(rest[1:])
-		if n <= 0 || size > uint64(len(rest)-1-n) {
+		if n <= 0 || size > uint64(len(rest)-1-n) { //nolint:gosec // G115: n bytes of rest were read
 			return errTruncated
 		}
 		section := rest[1+n:][:size]
@@ -90,7 +90,7 @@ func environment(pages, limit uint32) []byte {
 	exports = appendName(exports, "memory")
 	exports = append(exports, kindMemory, 0)
 	for i, f := range hostFunctions {
-		index := uint64(i) //nolint:gosec // G115: there are few
+		index := uint64(i)
 		types = append(types, typeFunction)
 		types = binary.AppendUvarint(types, uint64(f.params)) //nolint:gosec // G115: at most six
 		types = append(types, bytes.Repeat([]byte{typeI32}, f.params)...)
