@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"archive/tar"
 	"bytes"
 	"compress/gzip"
 	"crypto/ecdsa"
@@ -8,7 +9,6 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
-	"io"
 	"io/fs"
 	"reflect"
 	"slices"
@@ -26,29 +26,21 @@ import (
 // a checksum finds little.
 func FuzzBundle(f *testing.F) {
 	signing, verification := fuzzKeys(f)
-	var signed []archived
-	for _, wasm := range []bool{false, true} {
-		b, err := Build(f.Context(), BuildConfig{Default: policies.FS, Dir: "../policies/examples/team", Wasm: wasm, Signing: signing})
-		if err != nil {
-			f.Fatal(err)
-		}
-		files, err := readArchiveBytes(b.Bytes)
-		if err != nil {
-			f.Fatal(err)
-		}
-		if !wasm {
-			signed = files
-		}
-		r, err := gzip.NewReader(bytes.NewReader(b.Bytes))
-		if err != nil {
-			f.Fatal(err)
-		}
-		archive, err := io.ReadAll(r)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(archive)
+	b, err := Build(f.Context(), BuildConfig{Default: policies.FS, Dir: "../policies/examples/ci-readonly", Signing: signing})
+	if err != nil {
+		f.Fatal(err)
 	}
+	signed, err := readArchiveBytes(b.Bytes)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(tarOf(f, signed))
+	f.Add(tarOf(f, []archived{{"/a.rego", []byte("package team.a\n\ndeny contains 1\n")}, {"./team/a/data.yaml", []byte("x: 1\n")}}))
+	f.Add(tarOf(f, []archived{
+		{"/.manifest", []byte(`{"wasm": [{"entrypoint": "team/a/deny", "module": "/policy.wasm"}], "metadata": {"opencode": {"rules": {"a.b": {"team": "a", "at": "a.rego:1"}}}}}`)},
+		{"/policy.wasm", []byte("\x00asm\x01\x00\x00\x00")}, {"/a.rego", []byte("package team.a\n\nx := 1\n")},
+	}))
+	f.Add(tarOf(f, []archived{{"/../a.rego", []byte("package team.a\n")}, {"x/.manifest", []byte("{}")}}))
 	f.Fuzz(func(t *testing.T, archive []byte) {
 		var zipped bytes.Buffer
 		w, err := gzip.NewWriterLevel(&zipped, gzip.NoCompression)
@@ -96,6 +88,25 @@ func FuzzBundle(f *testing.F) {
 			}
 		}
 	})
+}
+
+// tarOf makes an archive without compression.
+func tarOf(tb testing.TB, files []archived) []byte {
+	tb.Helper()
+	var out bytes.Buffer
+	w := tar.NewWriter(&out)
+	for _, f := range files {
+		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: f.path, Mode: 0o600, Size: int64(len(f.data))}); err != nil {
+			tb.Fatal(err)
+		}
+		if _, err := w.Write(f.data); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		tb.Fatal(err)
+	}
+	return out.Bytes()
 }
 
 // sameDocument reports whether two files hold the same, as a signature has it.
