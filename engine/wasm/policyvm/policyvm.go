@@ -89,7 +89,8 @@ func New(ctx context.Context, cfg Config) (*Policy, error) {
 	if len(cfg.Module) > MaxModuleBytes {
 		return nil, fmt.Errorf("is larger than %d bytes", MaxModuleBytes)
 	}
-	if err := checkModule(cfg.Module); err != nil {
+	var err error
+	if cfg.Module, err = checkModule(cfg.Module); err != nil {
 		return nil, err
 	}
 	if cfg.Instances <= 0 {

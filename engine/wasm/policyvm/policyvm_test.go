@@ -287,6 +287,16 @@ func TestNoModule(t *testing.T) {
 			8, 1, 0, // is the start
 			10, 9, 1, 7, 0, 0x03, 0x40, 0x0c, 0, 0x0b, 0x0b), // loop br 0 end
 		"too much memory":  append(bytes.Clone(good[:8]), 5, 5, 1, 0, 0x80, 0x80, 2),
+		"many imports":     append(bytes.Clone(good[:8]), 2, 5, 0xd0, 0xd0, 0xd0, 0xd0, 1),
+		"many types":       append(bytes.Clone(good[:8]), 1, 5, 0xff, 0xff, 0xff, 0xff, 0xf),
+		"many parameters":  append(bytes.Clone(good[:8]), 1, 7, 1, 0x60, 0xff, 0xff, 0xff, 0xff, 0xf),
+		"many names":       append(bytes.Clone(good[:8]), 0, 12, 4, 'n', 'a', 'm', 'e', 1, 5, 0xff, 0xff, 0xff, 0xff, 0xf),
+		"many variables":   append(bytes.Clone(good[:8]), 10, 11, 1, 9, 1, 0xff, 0xff, 0xff, 0xff, 0xf, 0x7f, 0x0b, 0x0b),
+		"a long name":      append(bytes.Clone(good[:8]), 2, 6, 1, 0xff, 0xff, 0xff, 0xff, 0xf),
+		"much data":        append(bytes.Clone(good[:8]), 11, 10, 1, 0, 0x41, 0, 0x0b, 0xff, 0xff, 0xff, 0xff, 0xf),
+		"many elements":    append(bytes.Clone(good[:8]), 9, 10, 1, 0, 0x41, 0, 0x0b, 0xff, 0xff, 0xff, 0xff, 0xf),
+		"bulk memory":      append(bytes.Clone(good[:8]), 12, 1, 1),
+		"a long section":   append(bytes.Clone(good[:8]), 3, 0xff, 0xff, 0xff, 0xff, 0xf),
 		"a foreign import": append(bytes.Clone(good[:8]), 1, 4, 1, 0x60, 0, 0, 2, 9, 1, 3, 'e', 'n', 'v', 1, 'x', 0, 0),
 	} {
 		_, err := policyvm.New(t.Context(), policyvm.Config{Module: module, LoadTimeout: 100 * time.Millisecond, Builtin: func(string) bool { return true }})
