@@ -38,7 +38,8 @@ func FuzzBundle(f *testing.F) {
 	f.Add(tarOf(f, []archived{{"/a.rego", []byte("package team.a\n\ndeny contains 1\n")}, {"./team/a/data.yaml", []byte("x: 1\n")}}))
 	f.Add(tarOf(f, []archived{
 		{"/.manifest", []byte(`{"wasm": [{"entrypoint": "team/a/deny", "module": "/policy.wasm"}], "metadata": {"opencode": {"rules": {"a.b": {"team": "a", "at": "a.rego:1"}}}}}`)},
-		{"/policy.wasm", []byte("\x00asm\x01\x00\x00\x00")}, {"/a.rego", []byte("package team.a\n\nx := 1\n")},
+		{"/policy.wasm", []byte("\x00asm\x01\x00\x00\x00")},
+		{"/a.rego", []byte("package team.a\n\nx := 1\n")},
 	}))
 	f.Add(tarOf(f, []archived{{"/../a.rego", []byte("package team.a\n")}, {"x/.manifest", []byte("{}")}}))
 	f.Fuzz(func(t *testing.T, archive []byte) {
