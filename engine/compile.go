@@ -28,6 +28,8 @@ type compiled struct {
 	data     map[string]any
 	// at maps the id of each rule to the file and line where it stands.
 	at map[string]string
+	// owner maps it to the package that it belongs to.
+	owner map[string]string
 }
 
 // compile parses, checks and compiles the policy. Errors name file and line.
@@ -40,7 +42,7 @@ func (s *sources) compile() (*compiled, error) {
 	if err != nil {
 		return nil, err
 	}
-	at, err := s.checkModules(modules)
+	at, owner, err := s.checkModules(modules)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +56,7 @@ func (s *sources) compile() (*compiled, error) {
 	if compiler.Failed() {
 		return nil, compileErrors(compiler.Errors)
 	}
-	c := &compiled{modules: modules, compiler: compiler, data: data, at: at}
+	c := &compiled{modules: modules, compiler: compiler, data: data, at: at, owner: owner}
 	if err := c.checkEntrypoints(); err != nil {
 		return nil, err
 	}
@@ -135,8 +137,12 @@ func (s *sources) compiler() (*ast.Compiler, error) {
 	}
 	set := ast.NewSchemaSet()
 	set.Put(ast.SchemaRootRef, schema)
+	caps := capabilities()
+	if len(s.guests) > 0 {
+		caps = guestCapabilities()
+	}
 	return ast.NewCompiler().
-		WithCapabilities(capabilities()).
+		WithCapabilities(caps).
 		WithStrict(true).
 		WithSchemas(set).
 		WithUseTypeCheckAnnotations(true).

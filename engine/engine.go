@@ -28,10 +28,15 @@ import (
 type Config struct {
 	// Default is the default policy, with its schemas. Required.
 	Default fs.FS
-	// Dirs are the directories of teams, added to the default.
+	// Dirs are the directories and bundles (*.tar.gz) of teams, added to the
+	// default.
 	Dirs []string
-	// Only is a directory that replaces the default whole. It excludes Dirs.
+	// Only is a directory or bundle that replaces the default whole. It excludes
+	// Dirs.
 	Only string
+	// Verification, if it is not nil, refuses all in Dirs and Only that is no
+	// bundle with its signature.
+	Verification *Verification
 	// Timeout bounds one decision; the default is one second. Past it the
 	// decision is a denial.
 	Timeout time.Duration
@@ -100,15 +105,30 @@ func (e *Engine) Reload(ctx context.Context) (changed bool, err error) {
 		return false, err
 	}
 	e.snap.Store(snap)
+	if old != nil {
+		old.guests.retire()
+	}
 	return true, nil
+}
+
+// hold returns the snapshot in force, nil if there is none, whose guests stay
+// until they are released.
+func (e *Engine) hold() *snapshot {
+	for {
+		snap := e.snap.Load()
+		if snap == nil || snap.guests.hold() {
+			return snap
+		}
+	}
 }
 
 // Decide implements [policy.Decider]. On an error the decision denies.
 func (e *Engine) Decide(ctx context.Context, in *policy.Input) (policy.Decision, error) {
-	snap := e.snap.Load()
+	snap := e.hold()
 	if snap == nil {
 		return policy.Decision{}, errNoPolicy
 	}
+	defer snap.guests.release()
 	return e.decide(ctx, snap, in)
 }
 
@@ -118,7 +138,8 @@ func (e *Engine) decide(ctx context.Context, snap *snapshot, in *policy.Input) (
 	}
 	var room [keyRoom]byte
 	key, hasKey := appendKey(room[:0], in)
-	if hasKey {
+	// A Wasm module may remember what it was asked.
+	if hasKey = hasKey && snap.guests == nil; hasKey {
 		if d, ok := snap.cache.decision(key); ok {
 			return d, nil
 		}

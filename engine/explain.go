@@ -23,10 +23,11 @@ type Step struct {
 // Explain decides as [Engine.Decide] does, once more and with a tracer, and
 // returns the rules whose bodies held.
 func (e *Engine) Explain(ctx context.Context, in *policy.Input) (policy.Decision, []Step, error) {
-	snap := e.snap.Load()
+	snap := e.hold()
 	if snap == nil {
 		return policy.Decision{}, nil, errNoPolicy
 	}
+	defer snap.guests.release()
 	d, err := e.decide(ctx, snap, in)
 	if err != nil {
 		return d, nil, err

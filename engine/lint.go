@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"path"
@@ -27,11 +28,16 @@ func Lint(cfg Config) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	guests, err := c.loadGuests(context.Background(), src)
+	if err != nil {
+		return nil, err
+	}
+	guests.retire()
 	tested := cfg.tested()
 	titled := titles(c)
 	var findings []string
 	for _, f := range src.files {
-		if !f.isRego() || !tested(f) {
+		if !f.isRego() || !tested(f) || f.generated {
 			continue
 		}
 		m := c.modules[f.name]

@@ -29,6 +29,8 @@ type snapshot struct {
 	// txn reads the store; nothing ever writes to it.
 	txn     storage.Transaction
 	queries map[policy.Kind]rego.PreparedEvalQuery
+	// guests are the Wasm modules that answer for teams, nil if there are none.
+	guests *guests
 }
 
 // build makes a snapshot from the sources.
@@ -37,6 +39,20 @@ func build(ctx context.Context, src *sources) (*snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
+	guests, err := c.loadGuests(ctx, src)
+	if err != nil {
+		return nil, err
+	}
+	s, err := c.snapshot(ctx, src, guests)
+	if err != nil {
+		guests.retire()
+		return nil, err
+	}
+	return s, nil
+}
+
+// snapshot prepares the queries of a policy.
+func (c *compiled) snapshot(ctx context.Context, src *sources, guests *guests) (*snapshot, error) {
 	store := inmem.NewFromObjectWithOpts(c.data, inmem.OptReturnASTValuesOnRead(true), inmem.OptRoundTripOnWrite(false))
 	txn, err := store.NewTransaction(ctx)
 	if err != nil {
@@ -48,6 +64,7 @@ func build(ctx context.Context, src *sources) (*snapshot, error) {
 		at:      c.at,
 		hints:   c.hints(),
 		txn:     txn,
+		guests:  guests,
 		queries: map[policy.Kind]rego.PreparedEvalQuery{},
 		info:    policy.Info{Entrypoints: map[policy.Kind]string{}, Loaded: time.Now()},
 	}
@@ -56,7 +73,7 @@ func build(ctx context.Context, src *sources) (*snapshot, error) {
 		s.info.Files = append(s.info.Files, f.name)
 	}
 	for _, e := range entrypoints {
-		q, err := rego.New(
+		q, err := rego.New(append(guests.options(),
 			rego.Query(e.ref),
 			rego.Compiler(c.compiler),
 			rego.Store(store),
@@ -64,7 +81,7 @@ func build(ctx context.Context, src *sources) (*snapshot, error) {
 			// An error of a built-in would otherwise be undefined, and a denial
 			// whose body is undefined does not deny.
 			rego.StrictBuiltinErrors(true),
-		).PrepareForEval(ctx)
+		)...).PrepareForEval(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("policy %s: %w", e.ref, compileErrors(err))
 		}
@@ -137,6 +154,7 @@ func (s *snapshot) eval(ctx context.Context, kind policy.Kind, input ast.Value, 
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	ctx = s.guests.session(ctx)
 	cancel := topdown.NewCancel()
 	stop := context.AfterFunc(ctx, cancel.Cancel)
 	defer stop()

@@ -41,6 +41,9 @@ type file struct {
 	rel  string
 	dir  string
 	data []byte
+	// bundled says that dir is a bundle, and generated that the file is not in
+	// it: it stands for what a Wasm module answers.
+	bundled, generated bool
 }
 
 func (f file) isRego() bool { return strings.HasSuffix(f.rel, ".rego") }
@@ -52,8 +55,11 @@ func (f file) isTest() bool {
 // sources are all the files of a policy, and the schemas to check them by.
 type sources struct {
 	files   []file
+	guests  []guestSource
 	schemas fs.FS
 	only    bool
+	// verification is nil unless every team's policy must be signed.
+	verification *Verification
 }
 
 // serving leaves out what only tests need.
@@ -64,7 +70,7 @@ func everything(file) bool { return true }
 
 // sources reads those files of the policy from disk that are to be kept.
 func (c Config) sources(keep func(file) bool) (*sources, error) {
-	s := &sources{schemas: c.Default, only: c.Only != ""}
+	s := &sources{schemas: c.Default, only: c.Only != "", verification: c.Verification}
 	var errs []error
 	if c.Only == "" {
 		errs = append(errs, s.read(c.Default, "opencode", "", originDefault))
@@ -89,15 +95,21 @@ func (s *sources) readDir(dir string, o origin) error {
 	if err != nil {
 		return fmt.Errorf("policy directory: %w", err)
 	}
-	if !info.IsDir() {
-		return fmt.Errorf("policy directory %s: is not a directory", dir)
+	switch {
+	case !info.IsDir() && isBundle(dir):
+		return s.readBundle(dir, o)
+	case !info.IsDir():
+		return fmt.Errorf("policy directory %s: is not a directory, nor a bundle *%s", dir, bundleSuffix)
+	case s.verification != nil:
+		return fmt.Errorf("policy directory %s: is not signed, and there is a key to verify by; `opencode policy build %s -o bundle%s --signing-key FILE` makes a signed bundle of it",
+			dir, dir, bundleSuffix)
 	}
 	before := len(s.files)
 	if err := s.read(os.DirFS(dir), ".", dir, o); err != nil {
 		return err
 	}
 	if len(s.files) == before {
-		return fmt.Errorf("policy directory %s: holds no .rego file and no data.json or data.yaml", dir)
+		return fmt.Errorf("policy directory %s: holds no .rego file, no data.json or data.yaml and no bundle *%s", dir, bundleSuffix)
 	}
 	return nil
 }
@@ -114,6 +126,9 @@ func (s *sources) read(fsys fs.FS, root, dir string, o origin) error {
 				return fs.SkipDir
 			}
 			return nil
+		}
+		if !entry.IsDir() && dir != "" && isBundle(p) {
+			return s.readBundle(filepath.Join(dir, filepath.FromSlash(p)), o)
 		}
 		if entry.IsDir() || !s.wanted(p) {
 			return s.refuse(fsys, dir, p, entry)
@@ -157,8 +172,10 @@ func (*sources) refuse(fsys fs.FS, dir, p string, entry fs.DirEntry) error {
 		}
 	}
 	switch base := strings.ToLower(path.Base(p)); {
-	case strings.HasSuffix(base, ".wasm"), strings.HasSuffix(base, ".tar.gz"), strings.HasSuffix(base, ".tgz"):
-		return fmt.Errorf("policy %s: this version reads Rego files, not bundles and not Wasm", name)
+	case strings.HasSuffix(base, ".wasm"):
+		return fmt.Errorf("policy %s: a Wasm module needs the manifest of its bundle; put the bundle here, *%s", name, bundleSuffix)
+	case strings.HasSuffix(base, ".tgz"):
+		return fmt.Errorf("policy %s: would not be read; name a bundle *%s", name, bundleSuffix)
 	case base == "data.yml", strings.HasSuffix(base, ".rego"), base == "data.json", base == "data.yaml":
 		return fmt.Errorf("policy %s: would not be read; name it in lower case as *.rego, data.json or data.yaml", name)
 	}

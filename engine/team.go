@@ -17,11 +17,10 @@ import (
 var contributions = []string{"deny", "ask", "allow", "obligations"}
 
 // checkModules holds every module to what its origin may define, and returns
-// where the rule with each id stands.
-func (s *sources) checkModules(modules map[string]*ast.Module) (map[string]string, error) {
-	at := map[string]string{}
-	owner := map[string]string{} // package of each id
-	var errs []error
+// where the rule with each id stands, and the package that it is in.
+func (s *sources) checkModules(modules map[string]*ast.Module) (at, owner map[string]string, err error) {
+	at, owner = map[string]string{}, map[string]string{}
+	errs := s.checkTeamSources(modules)
 	for _, f := range s.files {
 		m := modules[f.name]
 		if m == nil {
@@ -48,7 +47,33 @@ func (s *sources) checkModules(modules map[string]*ast.Module) (map[string]strin
 			}
 		}
 	}
-	return at, errors.Join(errs...)
+	errs = append(errs, s.checkGuestRules(at, owner)...)
+	return at, owner, errors.Join(errs...)
+}
+
+// checkTeamSources refuses a team that a bundle and anything else define: of
+// two bundles that were meant to replace each other both would decide.
+func (s *sources) checkTeamSources(modules map[string]*ast.Module) []error {
+	first := map[string]file{}
+	var errs []error
+	for _, f := range s.files {
+		m := modules[f.name]
+		if m == nil || f.origin != originTeam || f.isTest() {
+			continue
+		}
+		path := packagePath(m)
+		if len(path) < 2 {
+			continue
+		}
+		other, taken := first[path[1]]
+		switch {
+		case !taken:
+			first[path[1]] = f
+		case other.dir != f.dir && (other.bundled || f.bundled):
+			errs = append(errs, fmt.Errorf("%s: team.%s is defined by %s as well; a team of a bundle has no other source", f.name, path[1], other.name))
+		}
+	}
+	return errs
 }
 
 // checkTeamModule refuses what a team may not define. Rego merges the rules of

@@ -25,6 +25,7 @@ func newPolicyTestCmd() *cobra.Command {
 		threshold float64
 		watch     bool
 		verbose   bool
+		target    string
 	)
 	cmd := &cobra.Command{
 		Use:   "test [DIR]...",
@@ -33,10 +34,17 @@ func newPolicyTestCmd() *cobra.Command {
 
 Tests are rules test_* in files *_test.rego. The policy in each DIR is added to
 the default one, as --policy does; without DIR the default policy is tested.
-A run without a test is an error.`,
+A run without a test is an error.
+
+--target wasm compiles what the teams contribute to WebAssembly first; --target
+both runs each test on Rego and on Wasm, holds every answer of the one to that of
+the other, and fails on any difference. A test that can say nothing of Wasm (it
+uses a helper of the team, replaces data or functions, or asks for nothing that
+the team contributes) is shown as unsupported, with the reason.`,
 		Example: `  opencode policy test policies/examples/team --coverage --threshold 100
   opencode policy test mypolicy --run push --watch
-  opencode policy test mypolicy --format junit > report.xml`,
+  opencode policy test mypolicy --format junit > report.xml
+  opencode policy test mypolicy --target both`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if format != "pretty" && format != "json" && format != "junit" {
 				return usagef("--format %q: want pretty, json or junit", format)
@@ -44,12 +52,20 @@ A run without a test is an error.`,
 			if threshold < 0 || threshold > 100 {
 				return usagef("--threshold %g: want 0 to 100", threshold)
 			}
+			if target != "rego" && target != "wasm" && target != "both" {
+				return usagef("--target %q: want rego, wasm or both", target)
+			}
+			if target == "wasm" && (coverage || threshold > 0) {
+				return usagef("--coverage and --threshold are of Rego; use --target both")
+			}
 			flags.dirs = append(flags.dirs, args...)
 			if err := flags.check(); err != nil {
 				return err
 			}
 			t := policyTest{
-				cfg:    engine.TestConfig{Config: flags.config(), Run: run, Coverage: coverage || threshold > 0},
+				cfg: engine.TestConfig{
+					Config: flags.config(), Run: run, Coverage: coverage || threshold > 0, Target: engine.Target(target),
+				},
 				format: format, threshold: threshold, verbose: verbose, showCoverage: coverage, out: cmd.OutOrStdout(),
 			}
 			if watch {
@@ -64,6 +80,7 @@ A run without a test is an error.`,
 	cmd.Flags().BoolVar(&coverage, "coverage", false, "show which lines no test reaches")
 	cmd.Flags().Float64Var(&threshold, "threshold", 0, "fail if less than `N` percent of the lines are reached")
 	cmd.Flags().BoolVar(&watch, "watch", false, "run again whenever a file changes")
+	cmd.Flags().StringVar(&target, "target", "rego", "run the rules of teams as `TARGET`: rego, wasm or both")
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "name the tests that pass as well")
 	return cmd
 }
@@ -85,6 +102,8 @@ func (t policyTest) once(ctx context.Context) error {
 	switch {
 	case errors.Is(err, engine.ErrNoTests):
 		return withHint(err, "tests are rules test_* in files *_test.rego; --run must match one of them")
+	case errors.Is(err, engine.ErrNotOnWasm):
+		return withHint(err, "a test for both targets asks for decisions, or for what a team contributes, with an input")
 	case err != nil:
 		return policyError(err)
 	}
@@ -122,6 +141,9 @@ func (t policyTest) pretty(report engine.TestReport) {
 		if test.Error != "" {
 			fmt.Fprintf(t.out, "    error: %s\n", test.Error)
 		}
+		if test.Unsupported != "" {
+			fmt.Fprintf(t.out, "    not on Wasm: %s\n", test.Unsupported)
+		}
 		if test.Failed != "" {
 			fmt.Fprintf(t.out, "    %s: %s\n", test.FailedAt, test.Failed)
 		}
@@ -141,6 +163,9 @@ func (t policyTest) pretty(report engine.TestReport) {
 	}
 	fmt.Fprintf(t.out, "%d passed, %d failed, %d errors, %d skipped",
 		report.Count(engine.Passed), report.Count(engine.Failed), report.Count(engine.Errored), report.Count(engine.Skipped))
+	if n := report.Count(engine.Unsupported); n > 0 {
+		fmt.Fprintf(t.out, ", %d not on Wasm", n)
+	}
 	if report.Coverage != nil {
 		fmt.Fprintf(t.out, ", %.1f %% of lines covered", report.Coverage.Percent)
 	}
@@ -166,6 +191,9 @@ func (t policyTest) watch(ctx context.Context, stderr io.Writer) error {
 			_ = filepath.WalkDir(dir, func(p string, d os.DirEntry, err error) error {
 				if err == nil && d.IsDir() {
 					_ = w.Add(p) // a directory that cannot be watched shows in the run
+				}
+				if err == nil && p == dir && !d.IsDir() {
+					_ = w.Add(filepath.Dir(p)) // a bundle is replaced, not written to
 				}
 				return nil
 			})
@@ -210,7 +238,11 @@ type junitCase struct {
 	Seconds string       `xml:"time,attr"`
 	Failure *junitDetail `xml:"failure,omitempty"`
 	Error   *junitDetail `xml:"error,omitempty"`
-	Skipped *struct{}    `xml:"skipped,omitempty"`
+	Skipped *junitSkip   `xml:"skipped,omitempty"`
+}
+
+type junitSkip struct {
+	Message string `xml:"message,attr,omitempty"`
 }
 
 type junitDetail struct {
@@ -221,7 +253,7 @@ type junitDetail struct {
 func writeJUnit(w io.Writer, report engine.TestReport) error {
 	suite := junitSuite{
 		Name: "policy", Tests: len(report.Tests), Failures: report.Count(engine.Failed),
-		Errors: report.Count(engine.Errored), Skipped: report.Count(engine.Skipped),
+		Errors: report.Count(engine.Errored), Skipped: report.Count(engine.Skipped) + report.Count(engine.Unsupported),
 	}
 	for _, t := range report.Tests {
 		c := junitCase{Class: t.Package, Name: t.Name, File: t.File, Line: t.Line, Seconds: fmt.Sprintf("%.6f", t.Duration.Seconds())}
@@ -231,7 +263,9 @@ func writeJUnit(w io.Writer, report engine.TestReport) error {
 		case engine.Errored:
 			c.Error = &junitDetail{Message: t.Error}
 		case engine.Skipped:
-			c.Skipped = &struct{}{}
+			c.Skipped = &junitSkip{}
+		case engine.Unsupported:
+			c.Skipped = &junitSkip{Message: "not on Wasm: " + t.Unsupported}
 		case engine.Passed:
 		}
 		suite.Cases = append(suite.Cases, c)

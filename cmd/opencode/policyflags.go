@@ -19,28 +19,60 @@ import (
 type policyFlags struct {
 	dirs []string
 	only string
+	key  verificationFlags
+}
+
+// verificationFlags are the flags that say whose signature a policy must have.
+type verificationFlags struct {
+	file, algorithm, scope string
+	verification           *engine.Verification
 }
 
 func (f *policyFlags) add(flags *pflag.FlagSet) {
-	flags.StringArrayVar(&f.dirs, "policy", nil, "add the policy in `DIR` to the default (repeatable)")
-	flags.StringVar(&f.only, "policy-only", "", "replace the default policy by the one in `DIR`")
+	flags.StringArrayVar(&f.dirs, "policy", nil, "add the policy in `DIR`, or in a bundle *.tar.gz, to the default (repeatable)")
+	flags.StringVar(&f.only, "policy-only", "", "replace the default policy by the one in `DIR`, or in a bundle *.tar.gz")
+	flags.StringVar(&f.key.file, "verification-key", "", "load only bundles that are signed by the key whose public half is in `FILE`")
+	flags.StringVar(&f.key.algorithm, "verification-alg", "", "the algorithm of the signatures is `ALG` (default: what fits the key, such as ES256)")
+	flags.StringVar(&f.key.scope, "verification-scope", "", "the signatures must be for this scope")
 }
 
 func (f *policyFlags) config() engine.Config {
-	return engine.Config{Default: policies.FS, Dirs: f.dirs, Only: f.only}
+	return engine.Config{Default: policies.FS, Dirs: f.dirs, Only: f.only, Verification: f.key.verification}
 }
 
-// paths returns where the policy is read from.
+// paths returns where the policy is read from, and the key that it must be
+// signed by.
 func (f *policyFlags) paths() []string {
-	if f.only != "" {
-		return append(slices.Clone(f.dirs), f.only)
+	paths := slices.Clone(f.dirs)
+	for _, path := range []string{f.only, f.key.file} {
+		if path != "" {
+			paths = append(paths, path)
+		}
 	}
-	return f.dirs
+	return paths
 }
 
 func (f *policyFlags) check() error {
 	if f.only != "" && len(f.dirs) > 0 {
 		return usagef("--policy adds to the default policy, which --policy-only replaces: give one of them")
+	}
+	return f.key.load()
+}
+
+// load reads the key.
+func (f *verificationFlags) load() error {
+	if f.file == "" {
+		if f.algorithm != "" || f.scope != "" {
+			return usagef("--verification-alg and --verification-scope need a --verification-key")
+		}
+		return nil
+	}
+	pem, err := os.ReadFile(f.file)
+	if err == nil {
+		f.verification, err = engine.NewVerification(pem, f.algorithm, f.scope)
+	}
+	if err != nil {
+		return fmt.Errorf("verification key %s: %w", f.file, err)
 	}
 	return nil
 }

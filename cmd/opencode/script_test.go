@@ -83,6 +83,8 @@ func TestScripts(t *testing.T) {
 			"expire": cmdExpire,
 			"newer":  cmdNewer,
 			"code":   cmdCode,
+
+			"keypair": cmdKeyPair,
 		},
 	})
 }
