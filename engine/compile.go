@@ -28,6 +28,11 @@ type compiled struct {
 	data     map[string]any
 	// at maps the id of each rule to the file and line where it stands.
 	at map[string]string
+	// pure are the functions of extensions whose results hang on their arguments
+	// alone, by the names that Rego has for them.
+	pure map[string]bool
+	// impure reports whether there are others.
+	impure bool
 }
 
 // compile parses, checks and compiles the policy. Errors name file and line.
@@ -55,6 +60,7 @@ func (s *sources) compile() (*compiled, error) {
 		return nil, compileErrors(compiler.Errors)
 	}
 	c := &compiled{modules: modules, compiler: compiler, data: data, at: at}
+	c.pure, c.impure = s.pureExtensions()
 	if err := c.checkEntrypoints(); err != nil {
 		return nil, err
 	}
@@ -135,7 +141,7 @@ func (s *sources) compiler() (*ast.Compiler, error) {
 	set := ast.NewSchemaSet()
 	set.Put(ast.SchemaRootRef, schema)
 	return ast.NewCompiler().
-		WithCapabilities(capabilities()).
+		WithCapabilities(s.capabilities()).
 		WithStrict(true).
 		WithSchemas(set).
 		WithUseTypeCheckAnnotations(true).

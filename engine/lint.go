@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"path"
@@ -27,6 +28,11 @@ func Lint(cfg Config) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	ext, err := src.loadExtensions(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	ext.close()
 	tested := cfg.tested()
 	titled := titles(c)
 	var findings []string

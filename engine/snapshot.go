@@ -27,11 +27,20 @@ type snapshot struct {
 	// txn reads the store; nothing ever writes to it.
 	txn     storage.Transaction
 	queries map[policy.Kind]rego.PreparedEvalQuery
+	// extensions are the modules that the policy can call. They are closed when
+	// nothing refers to them any more: neither the snapshot nor a decision.
+	extensions extensions
+	// impure reports whether an extension can answer one question in two ways.
+	impure bool
 }
 
 // build makes a snapshot from the sources.
 func build(ctx context.Context, src *sources) (*snapshot, error) {
 	c, err := src.compile()
+	if err != nil {
+		return nil, err
+	}
+	ext, err := src.loadExtensions(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -48,13 +57,16 @@ func build(ctx context.Context, src *sources) (*snapshot, error) {
 		txn:     txn,
 		queries: map[policy.Kind]rego.PreparedEvalQuery{},
 		info:    policy.Info{Entrypoints: map[policy.Kind]string{}, Loaded: time.Now()},
+
+		extensions: ext,
+		impure:     c.impure,
 	}
 	s.info.Digest = s.digest
-	for _, f := range src.files {
+	for _, f := range src.all() {
 		s.info.Files = append(s.info.Files, f.name)
 	}
 	for _, e := range entrypoints {
-		q, err := rego.New(
+		q, err := rego.New(append(ext.options(),
 			rego.Query(e.ref),
 			rego.Compiler(c.compiler),
 			rego.Store(store),
@@ -62,7 +74,7 @@ func build(ctx context.Context, src *sources) (*snapshot, error) {
 			// An error of a built-in would otherwise be undefined, and a denial
 			// whose body is undefined does not deny.
 			rego.StrictBuiltinErrors(true),
-		).PrepareForEval(ctx)
+		)...).PrepareForEval(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("policy %s: %w", e.ref, compileErrors(err))
 		}

@@ -122,7 +122,12 @@ func Test(ctx context.Context, cfg TestConfig) (TestReport, error) {
 	if err != nil {
 		return TestReport{}, err
 	}
-	run := &testRun{compiled: c, filter: filter, cover: cover.New()}
+	ext, err := src.loadExtensions(ctx)
+	if err != nil {
+		return TestReport{}, err
+	}
+	defer ext.close()
+	run := &testRun{compiled: c, filter: filter, cover: cover.New(), extensions: ext}
 	if err := run.prepare(ctx, src); err != nil {
 		return TestReport{}, err
 	}
@@ -164,6 +169,8 @@ type testRun struct {
 	store  storage.Store
 	txn    storage.Transaction
 	wanted []string // locations of the tests of files under test
+
+	extensions extensions
 }
 
 func (r *testRun) prepare(ctx context.Context, src *sources) error {
@@ -184,6 +191,7 @@ func (r *testRun) prepare(ctx context.Context, src *sources) error {
 		CapturePrintOutput(true).
 		RaiseBuiltinErrors(true).
 		SetCoverageQueryTracer(r.cover).
+		AddCustomBuiltins(r.extensions.forTests()).
 		SetCoverageRuns([]cover.Kind{cover.KindIndexExcluded, cover.KindEarlyExit}).
 		Filter(r.filter.String())
 	return nil
@@ -314,7 +322,7 @@ func (r *testRun) query(ctx context.Context, m *ast.Module, body ast.Body) (rego
 	for _, i := range m.Imports {
 		imports = append(imports, strings.TrimPrefix(i.String(), "import "))
 	}
-	return rego.New(
+	return rego.New(append(r.extensions.options(),
 		rego.ParsedQuery(copied),
 		rego.Package(m.Package.Path[1:].String()),
 		rego.ParsedPackage(m.Package),
@@ -323,7 +331,7 @@ func (r *testRun) query(ctx context.Context, m *ast.Module, body ast.Body) (rego
 		rego.Store(r.store),
 		rego.Transaction(r.txn),
 		rego.StrictBuiltinErrors(true),
-	).Eval(ctx)
+	)...).Eval(ctx)
 }
 
 func (r *testRun) coverage(src *sources, tested func(file) bool) *Coverage {
