@@ -131,16 +131,20 @@ func TestExtensionRefusedAtLoad(t *testing.T) {
 		change func(map[string]string)
 		want   string
 	}{
-		"other module":          {func(f map[string]string) { f[module] += "\x00\x01\x00" }, `ext/hostile: extension hostile: the module is not the one of the manifest: its sha256 is [0-9a-f]{64}`},
-		"no manifest":           {func(f map[string]string) { delete(f, manifest) }, `hostile\.wasm: has no manifest\.json beside it`},
-		"no module":             {func(f map[string]string) { delete(f, module) }, `manifest\.json: has no hostile\.wasm beside it; build`},
+		"other module":           {func(f map[string]string) { f[module] += "\x00\x01\x00" }, `ext/hostile: extension hostile: the module is not the one of the manifest: its sha256 is [0-9a-f]{64}`},
+		"no manifest":            {func(f map[string]string) { delete(f, manifest) }, `hostile\.wasm: has no manifest\.json beside it`},
+		"no module":              {func(f map[string]string) { delete(f, module) }, `manifest\.json: has no hostile\.wasm beside it; build`},
 		"module of another name": {func(f map[string]string) { f["ext/hostile/other.wasm"] = f[module] }, `other\.wasm: would not be read; the module of an extension is ext/NAME/NAME\.wasm, here ext/hostile/hostile\.wasm`},
-		"another name":          {replace(`"name": "hostile"`, `"name": "other"`), `names the module "other", but lies in the folder of "hostile"`},
-		"unknown member":        {replace(`"version": 1`, `"version": 1, "wasi": true`), `manifest\.json: manifest: member "wasi" is not known`},
-		"undeclared function":   {replace(`"garbage":`, `"other":`), `the module exports no function other\(i32 i32\)->\(i64\)`},
-		"call of an undeclared": {func(f map[string]string) { f["a.rego"] = strings.Replace(f["a.rego"], "hostile.fine", "hostile.alloc", 1) }, `a\.rego:4: .*undefined function ext\.hostile\.alloc`},
+		"another name":           {replace(`"name": "hostile"`, `"name": "other"`), `names the module "other", but lies in the folder of "hostile"`},
+		"unknown member":         {replace(`"version": 1`, `"version": 1, "wasi": true`), `manifest\.json: manifest: member "wasi" is not known`},
+		"undeclared function":    {replace(`"garbage":`, `"other":`), `the module exports no function other\(i32 i32\)->\(i64\)`},
+		"call of an undeclared": {func(f map[string]string) {
+			f["a.rego"] = strings.Replace(f["a.rego"], "hostile.fine", "hostile.alloc", 1)
+		}, `a\.rego:4: .*undefined function ext\.hostile\.alloc`},
 		"too many arguments": {
-			func(f map[string]string) { f["a.rego"] = strings.Replace(f["a.rego"], "input.principal", "input.principal, 1", 1) },
+			func(f map[string]string) {
+				f["a.rego"] = strings.Replace(f["a.rego"], "input.principal", "input.principal, 1", 1)
+			},
 			`a\.rego:4: .*ext\.hostile\.fine: (too many arguments|arity mismatch)`,
 		},
 		"wrong type of result": {
@@ -392,4 +396,3 @@ func TestCodeCacheIsUsed(t *testing.T) {
 		t.Error(err)
 	}
 }
-

@@ -27,7 +27,7 @@ func (f *policyFlags) add(flags *pflag.FlagSet) {
 }
 
 func (f *policyFlags) config() engine.Config {
-	return engine.Config{Default: policies.FS, Dirs: f.dirs, Only: f.only}
+	return engine.Config{Default: policies.FS, Dirs: f.dirs, Only: f.only, CodeCache: codeCacheDir()}
 }
 
 // paths returns where the policy is read from.

@@ -52,7 +52,7 @@ func Hostile() Module {
 			Exported("garbage", Result(DataAt+5, 1)),
 			Exported("text", Result(DataAt+7, 4)),
 			Exported("counts",
-				[]byte{0x23, 0, 0x41, 1, 0x6a, 0x24, 0},                           // one more
+				[]byte{0x23, 0, 0x41, 1, 0x6a, 0x24, 0},                          // one more
 				[]byte{0x41, 0x80, 4, 0x23, 0, 0x41, 48, 0x6a, 0x3a, 0x00, 0x00}, // its digit, at 512
 				Result(512, 1)),
 		},
