@@ -3,6 +3,7 @@ package engine
 import (
 	"encoding/json"
 	"fmt"
+	"unicode/utf8"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 )
@@ -66,18 +67,29 @@ func appendObject(b []byte, object ast.Object) ([]byte, error) {
 	return append(b, '}'), nil
 }
 
-// appendText appends a string as JSON. What is not UTF-8 in it becomes U+FFFD.
+// appendText appends a string as JSON, with no more escapes than JSON demands.
+// What is not UTF-8 in it becomes U+FFFD.
 func appendText(b []byte, s string) []byte {
+	b = append(b, '"')
 	for i := range len(s) {
-		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= 0x7f {
-			text, err := json.Marshal(s)
-			if err != nil { // there is no string that has no form in JSON
-				return append(b, `""`...)
-			}
-			return append(b, text...)
+		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
+			return append(appendEscaped(append(b, s[:i]...), s[i:]), '"')
 		}
 	}
-	b = append(b, '"')
-	b = append(b, s...)
-	return append(b, '"')
+	return append(append(b, s...), '"')
+}
+
+func appendEscaped(b []byte, s string) []byte {
+	const digits = "0123456789abcdef"
+	for _, r := range s { // what is not UTF-8 gives U+FFFD
+		switch {
+		case r == '"' || r == '\\':
+			b = append(b, '\\', byte(r))
+		case r < ' ':
+			b = append(b, '\\', 'u', '0', '0', digits[r>>4], digits[r&0xf])
+		default:
+			b = utf8.AppendRune(b, r)
+		}
+	}
+	return b
 }

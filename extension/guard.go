@@ -122,8 +122,8 @@ func (g *guardian) section(id byte, r *reader) error {
 			if r.byte() != 0x60 {
 				r.fail("a type is not that of a function")
 			}
-			r.bytes(r.u32())
-			r.bytes(r.u32())
+			r.vector(r.valueType)
+			r.vector(r.valueType)
 		})
 	case sectionImport:
 		r.vector(func() { g.readImport(r) })
@@ -132,7 +132,7 @@ func (g *guardian) section(id byte, r *reader) error {
 	case sectionTable:
 		entries := uint64(0)
 		r.vector(func() {
-			r.byte()
+			r.valueType()
 			entries += uint64(r.limits())
 		})
 		if entries > maxTable {
@@ -142,7 +142,8 @@ func (g *guardian) section(id byte, r *reader) error {
 		r.vector(func() { r.limits() })
 	case sectionGlobal:
 		g.globals = r.vector(func() {
-			r.bytes(2)
+			r.valueType()
+			r.byte()
 			r.expression(nil)
 		})
 	case sectionExport:
@@ -357,6 +358,41 @@ func (r *reader) u32() uint32 {
 	return uint32(v)
 }
 
+// valueType reads a type of values of Wasm 2.0. Those of later versions have
+// more than one byte, and who reads them differently is out of step.
+func (r *reader) valueType() {
+	switch b := r.byte(); b {
+	case 0x6f, 0x70, 0x7b, 0x7c, 0x7d, 0x7e, 0x7f:
+	default:
+		r.fail("the type 0x%02x is not one of Wasm 2.0", b)
+	}
+}
+
+// blockType reads the type of a block: none, one value, or the number of a
+// type, which is written as a number with a sign and has none.
+func (r *reader) blockType() {
+	if r.at < len(r.b) && r.b[r.at] == noResult {
+		r.byte()
+		return
+	}
+	if r.at < len(r.b) && r.b[r.at] >= 0x40 && r.b[r.at] < 0x80 {
+		r.valueType()
+		return
+	}
+	begin := r.at
+	r.signed(5)
+	if r.err == nil && r.b[r.at-1]&0x40 != 0 {
+		r.fail("the type of a block is 0x%x, which is not one of Wasm 2.0", r.b[begin:r.at])
+	}
+}
+
+// zero reads a byte that another version of the format gives a meaning.
+func (r *reader) zero() {
+	if r.byte() != 0 {
+		r.fail("it uses a second memory")
+	}
+}
+
 // signed passes over a signed number of so many bytes at most.
 func (r *reader) signed(most int) {
 	for range most {
@@ -404,7 +440,11 @@ func (r *reader) element() {
 		r.expression(nil)
 	}
 	if flags&3 != 0 {
-		r.byte()
+		if flags&4 != 0 {
+			r.valueType()
+		} else {
+			r.zero()
+		}
 	}
 	if flags&4 != 0 {
 		r.vector(func() { r.expression(nil) })
@@ -433,7 +473,7 @@ func (r *reader) locals() int {
 	total := uint64(0)
 	r.vector(func() {
 		total += uint64(r.u32())
-		r.byte()
+		r.valueType()
 	})
 	if total > maxLocals {
 		r.fail("a function has more than %d variables", maxLocals)

@@ -65,7 +65,7 @@ func (r *reader) expression(out *guardedCode) (blocks uint64) {
 func (r *reader) immediates(op byte) (heavy bool) {
 	switch {
 	case op == opBlock, op == opLoop, op == opIf:
-		r.signed(5) // the type of the block
+		r.blockType()
 	case op == 0x0c, op == opBrIf, op == opCall, 0x20 <= op && op <= 0x26, op == 0xd2:
 		r.u32() // a label, a function, a variable or a table
 	case op == opBrTable:
@@ -75,12 +75,14 @@ func (r *reader) immediates(op byte) (heavy bool) {
 		r.u32()
 		r.u32()
 	case op == 0x1c:
-		r.vector(func() { r.byte() })
+		r.vector(r.valueType)
 	case 0x28 <= op && op <= 0x3e:
 		r.memoryArgument()
-	case op == 0x3f, op == 0x40, op == 0xd0:
-		r.byte()
+	case op == 0x3f, op == 0x40: // memory.size, memory.grow
+		r.zero()
 		return op == 0x40
+	case op == 0xd0:
+		r.valueType()
 	case op == opI32Const:
 		r.signed(5)
 	case op == 0x42:
@@ -105,21 +107,34 @@ func (r *reader) memoryArgument() {
 	r.u32()
 }
 
+// short reads the number of an instruction after its prefix, in its shortest
+// form. Compilers of Wasm differ in how they read a longer one, and one that
+// read it as another instruction would be out of step with what is read here.
+func (r *reader) short() uint32 {
+	begin := r.at
+	n := r.u32()
+	if want := len(appendU32(nil, uint64(n))); r.err == nil && r.at-begin != want {
+		r.fail("the number of an instruction has more bytes than it needs")
+	}
+	return n
+}
+
 // misc reads the instructions on whole parts of memory and of tables.
 func (r *reader) misc() (heavy bool) {
-	switch op := r.u32(); op {
+	switch op := r.short(); op {
 	case 0, 1, 2, 3, 4, 5, 6, 7:
 	case 8: // memory.init
 		r.u32()
-		r.byte()
+		r.zero()
 		return true
 	case 9, 13, 16: // data.drop, elem.drop, table.size
 		r.u32()
 	case 10: // memory.copy
-		r.bytes(2)
+		r.zero()
+		r.zero()
 		return true
 	case 11: // memory.fill
-		r.byte()
+		r.zero()
 		return true
 	case 12, 14: // table.init, table.copy
 		r.u32()
@@ -138,7 +153,7 @@ func (r *reader) misc() (heavy bool) {
 
 // vectorInstruction reads the rest of an instruction on vectors.
 func (r *reader) vectorInstruction() {
-	switch op := r.u32(); {
+	switch op := r.short(); {
 	case op <= 11, op == 92, op == 93:
 		r.memoryArgument()
 	case op == 12, op == 13:

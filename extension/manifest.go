@@ -266,7 +266,7 @@ func (m Manifest) Encode() ([]byte, error) {
 	}
 	functions := make(map[string]function, len(m.Functions))
 	for name, f := range m.Functions {
-		functions[name] = function{f.Description, slices.Concat([]Type{}, f.Args), f.Result, f.Pure}
+		functions[name] = function{f.Description, append([]Type{}, f.Args...), f.Result, f.Pure}
 	}
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
