@@ -206,7 +206,7 @@ func TestExtensionArguments(t *testing.T) {
 		})
 	}
 	files := extended(t, true, "fine")
-	files["ext/hostile/manifest.json"] = strings.Replace(files["ext/hostile/manifest.json"], `"any"`, `"string"`, -1)
+	files["ext/hostile/manifest.json"] = strings.ReplaceAll(files["ext/hostile/manifest.json"], `"any"`, `"string"`)
 	files["a.rego"] = "package team.a\n\ndeny contains {\"id\": \"a.fine\", \"message\": \"m\"} if {\n\tsome value in input.prompt.args\n\text.hostile.fine(value)\n}\n"
 	e := team(t, files)
 	in := bash([]string{"ls"})

@@ -206,7 +206,7 @@ func (g *guardian) code(r *reader) {
 			body.fail("a function is longer than its instructions")
 		}
 		if r.err = body.err; r.err == nil {
-			out = append(appendU32(out, uint64(w.Len())), w.Bytes()...)
+			out = append(appendSize(out, w.Len()), w.Bytes()...)
 		}
 	})
 	if r.err == nil && bodies != g.functions {
@@ -300,10 +300,15 @@ func (g *guardian) extend(id byte, n uint64, items []byte) {
 
 func appendU32(b []byte, n uint64) []byte { return binary.AppendUvarint(b, n) }
 
+// appendSize appends a size, which is never negative.
+func appendSize(b []byte, n int) []byte {
+	return appendU32(b, uint64(n)) //nolint:gosec // G115: is the length of something
+}
+
 // appendS32 appends a number that is signed in the binary format.
 func appendS32(b []byte, n int32) []byte {
 	for {
-		low := byte(n & 0x7f) //nolint:gosec // G115: the low bits
+		low := byte(n & 0x7f)
 		n >>= 7
 		if n == 0 && low&0x40 == 0 || n == -1 && low&0x40 != 0 {
 			return append(b, low)
@@ -334,7 +339,7 @@ func (r *reader) byte() byte {
 }
 
 func (r *reader) bytes(n uint32) []byte {
-	if r.err == nil && uint64(n) > uint64(len(r.b)-r.at) {
+	if r.err == nil && int64(n) > int64(len(r.b)-r.at) {
 		r.fail("it ends within what it has begun")
 	}
 	if r.err != nil {
@@ -406,7 +411,7 @@ func (r *reader) signed(most int) {
 // vector reads a count and so many items, each of which has a byte at least.
 func (r *reader) vector(item func()) uint32 {
 	n := r.u32()
-	if r.err == nil && uint64(n) > uint64(len(r.b)-r.at) {
+	if r.err == nil && int64(n) > int64(len(r.b)-r.at) {
 		r.fail("it announces more than it has")
 	}
 	for i := uint32(0); i < n && r.err == nil; i++ {

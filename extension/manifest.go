@@ -68,10 +68,13 @@ type Function struct {
 	Pure bool
 }
 
+// maxMilliseconds is the longest time of a call.
+const maxMilliseconds = 1000
+
 // What a manifest gets that does not say, and the most that it can say.
 var (
 	defaultLimits = Limits{Pages: 512, Time: 200 * time.Millisecond, ResultBytes: 64 << 10}
-	maxLimits     = Limits{Pages: 4096, Time: time.Second, ResultBytes: 1 << 20}
+	maxLimits     = Limits{Pages: 4096, Time: maxMilliseconds * time.Millisecond, ResultBytes: 1 << 20}
 )
 
 // nameForm is that of names which are written in Rego without quotes.
@@ -186,7 +189,7 @@ func (r *manifestReader) limits(v any, at string, l *Limits) {
 	r.object(v, at, map[string]func(any, string){
 		"pages": func(v any, at string) { l.Pages = r.number(v, at, maxLimits.Pages) },
 		"milliseconds": func(v any, at string) {
-			l.Time = time.Duration(r.number(v, at, uint32(maxLimits.Time/time.Millisecond))) * time.Millisecond
+			l.Time = time.Duration(r.number(v, at, maxMilliseconds)) * time.Millisecond
 		},
 		"result_bytes": func(v any, at string) { l.ResultBytes = r.number(v, at, maxLimits.ResultBytes) },
 	})

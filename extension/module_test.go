@@ -14,22 +14,22 @@ import (
 )
 
 // load loads a module or fails the test.
-func load(t testing.TB, m extension.Manifest, module []byte, cfg extension.Config) *extension.Module {
-	t.Helper()
-	loaded, err := extension.Load(t.Context(), m, module, cfg)
+func load(tb testing.TB, m extension.Manifest, module []byte, cfg extension.Config) *extension.Module {
+	tb.Helper()
+	loaded, err := extension.Load(tb.Context(), m, module, cfg)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(loaded.Close)
+	tb.Cleanup(loaded.Close)
 	return loaded
 }
 
-func hostile(t testing.TB, pure bool, cfg extension.Config) *extension.Module {
-	t.Helper()
+func hostile(tb testing.TB, pure bool, cfg extension.Config) *extension.Module {
+	tb.Helper()
 	module := extensiontest.Hostile().Assemble()
 	manifest := extensiontest.Manifest("hostile", module, pure, extensiontest.HostileResults())
 	manifest.Limits.Time = time.Minute
-	return load(t, manifest, module, cfg)
+	return load(tb, manifest, module, cfg)
 }
 
 // engines runs a test with the compiler and with the interpreter.
@@ -46,6 +46,7 @@ func engines(t *testing.T, test func(t *testing.T, cfg extension.Config)) {
 func TestCall(t *testing.T) {
 	t.Parallel()
 	engines(t, func(t *testing.T, cfg extension.Config) {
+		t.Helper()
 		m := hostile(t, false, cfg)
 		got, err := m.Call(t.Context(), "fine", []byte(`[1]`))
 		if err != nil || got != true {
@@ -92,6 +93,7 @@ func TestHostileGuests(t *testing.T) {
 		},
 	} {
 		engines(t, func(t *testing.T, cfg extension.Config) {
+			t.Helper()
 			cfg.Instances = 1
 			manifest := extensiontest.Manifest("hostile", module, false, extensiontest.HostileResults())
 			manifest.Limits.Time = limit

@@ -176,7 +176,7 @@ func sameBytes(mod api.Module, stack []uint64, _ io.Writer) uint64 {
 		return wasiFault
 	}
 	for i := range b {
-		b[i] = byte(i + 1) //nolint:gosec // G115: the low bits
+		b[i] = byte(i + 1)
 	}
 	return wasiDone
 }
@@ -204,7 +204,7 @@ func printed(mod api.Module, stack []uint64, out io.Writer) uint64 {
 		total += uint64(len(text))
 		_, _ = out.Write(text) // the guest cannot do anything about it
 	}
-	if !memory.WriteUint32Le(address(stack[3]), uint32(min(total, 1<<31))) { //nolint:gosec // G115: is bounded
+	if !memory.WriteUint32Le(address(stack[3]), uint32(min(total, 1<<31))) {
 		return wasiFault
 	}
 	return wasiDone

@@ -92,8 +92,9 @@ func section(id byte, content []byte) []byte { return append([]byte{id}, bytesOf
 func (m Module) Assemble() []byte {
 	var types, imports, funcs, exports, code [][]byte
 	typeOf := func(params, results []byte) []byte {
+		index := U32(uint64(len(types)))
 		types = append(types, Cat([]byte{0x60}, bytesOf(params), bytesOf(results)))
-		return U32(uint64(len(types) - 1))
+		return index
 	}
 	for _, i := range m.Imports {
 		imports = append(imports, Cat(bytesOf([]byte(i.Module)), bytesOf([]byte(i.Name)), []byte{0}, typeOf(i.Params, i.Results)))
@@ -159,7 +160,7 @@ func Exported(name string, code ...[]byte) Func {
 
 // Result is the instruction that gives a result at a place.
 func Result(at, length uint32) []byte {
-	return append([]byte{0x42}, S64(int64(uint64(at)<<32|uint64(length)))...)
+	return append([]byte{0x42}, S64(int64(at)<<32|int64(length))...)
 }
 
 // Echo gives the array of its arguments as its result.
