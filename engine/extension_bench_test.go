@@ -11,7 +11,7 @@ import (
 func BenchmarkDecideWithExtension(b *testing.B) {
 	for name, replaced := range map[string]bool{"called": false, "without": true} {
 		b.Run(name, func(b *testing.B) {
-			files := extended(b, true, "fine")
+			files := extended(b, false, "fine")
 			if replaced {
 				files["a.rego"] = "package team.a\n\ndeny contains {\"id\": \"a.fine\", \"message\": \"m\"} if {\n\tinput.principal\n}\n"
 			}
