@@ -2,7 +2,9 @@
 
 GO       ?= go
 LINT     := $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
-EXAMPLES := $(wildcard policies/examples/*/)
+# The example with an extension needs its module built: make gate does so in a copy.
+EXTENDED := policies/examples/ticket/
+EXAMPLES := $(filter-out $(EXTENDED),$(wildcard policies/examples/*/))
 FUZZTIME ?= 10s
 
 .PHONY: check test build lint fmt race gate hsm e2e bench compare corpus fuzz
@@ -49,6 +51,16 @@ gate: build
 		echo "$$dir"; \
 		bin/opencode policy lint "$$dir"; \
 		bin/opencode policy test "$$dir" --threshold 100; \
+	done
+	@set -e; copy=$$(mktemp -d); trap 'rm -rf "$$copy"' EXIT; \
+	for dir in $(EXTENDED); do \
+		echo "$$dir"; \
+		policy=$$copy/$$(basename $$dir); \
+		cp -R "$$dir" "$$policy"; \
+		for module in "$$policy"/ext/*/; do $(GO) generate -C "$$module"; done; \
+		bin/opencode policy ext pack "$$policy"; \
+		bin/opencode policy lint "$$policy"; \
+		bin/opencode policy test "$$policy" --threshold 100; \
 	done
 
 bench:

@@ -94,6 +94,16 @@ func keyAlgorithm(public any, want string) (string, error) {
 	return "", fmt.Errorf("signs by %s, not by %q", strings.Join(fits, ", "), want)
 }
 
+// Config returns what OPA verifies a bundle by, nil if nothing need be signed.
+func (v *Verification) Config() *bundle.VerificationConfig {
+	if v == nil {
+		return nil
+	}
+	return bundle.NewVerificationConfig(map[string]*bundle.KeyConfig{
+		keyID: {Key: v.key, Algorithm: v.algorithm},
+	}, keyID, v.scope, nil)
+}
+
 // verify holds the files of a bundle to its signature: all of them, and no
 // other.
 func (v *Verification) verify(files []archived) error {
@@ -105,9 +115,7 @@ func (v *Verification) verify(files []archived) error {
 	if err := json.Unmarshal(files[i].data, &signatures); err != nil {
 		return fmt.Errorf("%s: %w", signaturesFile, err)
 	}
-	config := bundle.NewVerificationConfig(map[string]*bundle.KeyConfig{
-		keyID: {Key: v.key, Algorithm: v.algorithm},
-	}, keyID, v.scope, nil)
+	config := v.Config()
 	// A bundle may name another verifier than this one, and may not have it.
 	signed, err := new(bundle.DefaultVerifier).VerifyBundleSignature(signatures, config)
 	if err != nil {

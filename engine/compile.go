@@ -30,6 +30,11 @@ type compiled struct {
 	at map[string]string
 	// owner maps it to the package that it belongs to.
 	owner map[string]string
+	// pure are the functions of extensions whose results hang on their arguments
+	// alone, by the names that Rego has for them.
+	pure map[string]bool
+	// impure reports whether there are others.
+	impure bool
 }
 
 // compile parses, checks and compiles the policy. Errors name file and line.
@@ -57,6 +62,7 @@ func (s *sources) compile() (*compiled, error) {
 		return nil, compileErrors(compiler.Errors)
 	}
 	c := &compiled{modules: modules, compiler: compiler, data: data, at: at, owner: owner}
+	c.pure, c.impure = s.pureExtensions()
 	if err := c.checkEntrypoints(); err != nil {
 		return nil, err
 	}
@@ -137,9 +143,9 @@ func (s *sources) compiler() (*ast.Compiler, error) {
 	}
 	set := ast.NewSchemaSet()
 	set.Put(ast.SchemaRootRef, schema)
-	caps := capabilities()
+	caps := s.capabilities()
 	if len(s.guests) > 0 {
-		caps = guestCapabilities()
+		caps = withGuest(caps)
 	}
 	return ast.NewCompiler().
 		WithCapabilities(caps).

@@ -40,6 +40,9 @@ type Config struct {
 	// Timeout bounds one decision; the default is one second. Past it the
 	// decision is a denial.
 	Timeout time.Duration
+	// CodeCache is a directory for the compiled code of extensions. Without one
+	// they are compiled whenever a policy is loaded.
+	CodeCache string
 	// Logger defaults to one that discards.
 	Logger *slog.Logger
 }
@@ -139,7 +142,7 @@ func (e *Engine) decide(ctx context.Context, snap *snapshot, in *policy.Input) (
 	var room [keyRoom]byte
 	key, hasKey := appendKey(room[:0], in)
 	// A Wasm module may remember what it was asked.
-	if hasKey = hasKey && snap.guests == nil; hasKey {
+	if hasKey = hasKey && snap.guests == nil && !snap.impure; hasKey {
 		if d, ok := snap.cache.decision(key); ok {
 			return d, nil
 		}
@@ -176,5 +179,6 @@ func (e *Engine) Info() policy.Info {
 	}
 	info := snap.info
 	info.Cache = snap.cache.info()
+	info.Extensions = snap.extensions.info()
 	return info
 }

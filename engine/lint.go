@@ -33,6 +33,11 @@ func Lint(cfg Config) ([]string, error) {
 		return nil, err
 	}
 	guests.retire()
+	ext, err := src.loadExtensions(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	ext.close()
 	tested := cfg.tested()
 	titled := titles(c)
 	var findings []string

@@ -31,6 +31,11 @@ type snapshot struct {
 	queries map[policy.Kind]rego.PreparedEvalQuery
 	// guests are the Wasm modules that answer for teams, nil if there are none.
 	guests *guests
+	// extensions are the modules that the policy can call. They are closed when
+	// nothing refers to them any more: neither the snapshot nor a decision.
+	extensions extensions
+	// impure reports whether an extension can answer one question in two ways.
+	impure bool
 }
 
 // build makes a snapshot from the sources.
@@ -43,7 +48,12 @@ func build(ctx context.Context, src *sources) (*snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := c.snapshot(ctx, src, guests)
+	ext, err := src.loadExtensions(ctx)
+	if err != nil {
+		guests.retire()
+		return nil, err
+	}
+	s, err := c.snapshot(ctx, src, guests, ext)
 	if err != nil {
 		guests.retire()
 		return nil, err
@@ -52,7 +62,7 @@ func build(ctx context.Context, src *sources) (*snapshot, error) {
 }
 
 // snapshot prepares the queries of a policy.
-func (c *compiled) snapshot(ctx context.Context, src *sources, guests *guests) (*snapshot, error) {
+func (c *compiled) snapshot(ctx context.Context, src *sources, guests *guests, ext extensions) (*snapshot, error) {
 	store := inmem.NewFromObjectWithOpts(c.data, inmem.OptReturnASTValuesOnRead(true), inmem.OptRoundTripOnWrite(false))
 	txn, err := store.NewTransaction(ctx)
 	if err != nil {
@@ -67,13 +77,16 @@ func (c *compiled) snapshot(ctx context.Context, src *sources, guests *guests) (
 		guests:  guests,
 		queries: map[policy.Kind]rego.PreparedEvalQuery{},
 		info:    policy.Info{Entrypoints: map[policy.Kind]string{}, Loaded: time.Now()},
+
+		extensions: ext,
+		impure:     c.impure,
 	}
 	s.info.Digest = s.digest
-	for _, f := range src.files {
+	for _, f := range src.all() {
 		s.info.Files = append(s.info.Files, f.name)
 	}
 	for _, e := range entrypoints {
-		q, err := rego.New(append(guests.options(),
+		q, err := rego.New(append(append(guests.options(), ext.options()...),
 			rego.Query(e.ref),
 			rego.Compiler(c.compiler),
 			rego.Store(store),

@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"opencode/extension"
 )
 
 // Limits of what a policy directory may hold, so that a mistaken directory is
@@ -60,6 +62,10 @@ type sources struct {
 	only    bool
 	// verification is nil unless every team's policy must be signed.
 	verification *Verification
+	// extensions are the modules that the policy can call, by name.
+	extensions map[string]*extensionSource
+	// extend says how they are run.
+	extend extension.Config
 }
 
 // serving leaves out what only tests need.
@@ -70,7 +76,7 @@ func everything(file) bool { return true }
 
 // sources reads those files of the policy from disk that are to be kept.
 func (c Config) sources(keep func(file) bool) (*sources, error) {
-	s := &sources{schemas: c.Default, only: c.Only != "", verification: c.Verification}
+	s := &sources{schemas: c.Default, only: c.Only != "", verification: c.Verification, extend: c.extend()}
 	var errs []error
 	if c.Only == "" {
 		errs = append(errs, s.read(c.Default, "opencode", "", originDefault))
@@ -83,6 +89,7 @@ func (c Config) sources(keep func(file) bool) (*sources, error) {
 	for _, f := range s.files {
 		errs = append(errs, f.checkTest())
 	}
+	errs = append(errs, s.parseExtensions())
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
@@ -104,11 +111,11 @@ func (s *sources) readDir(dir string, o origin) error {
 		return fmt.Errorf("policy directory %s: is not signed, and there is a key to verify by; `opencode policy build %s -o bundle%s --signing-key FILE` makes a signed bundle of it",
 			dir, dir, bundleSuffix)
 	}
-	before := len(s.files)
+	before := len(s.all())
 	if err := s.read(os.DirFS(dir), ".", dir, o); err != nil {
 		return err
 	}
-	if len(s.files) == before {
+	if len(s.all()) == before {
 		return fmt.Errorf("policy directory %s: holds no .rego file, no data.json or data.yaml and no bundle *%s", dir, bundleSuffix)
 	}
 	return nil
@@ -130,13 +137,21 @@ func (s *sources) read(fsys fs.FS, root, dir string, o origin) error {
 		if !entry.IsDir() && dir != "" && isBundle(p) {
 			return s.readBundle(filepath.Join(dir, filepath.FromSlash(p)), o)
 		}
-		if entry.IsDir() || !s.wanted(p) {
+		module, isExtension := extensionFile(p)
+		if err := misplaced(p, filepath.Join(dir, filepath.FromSlash(p))); err != nil && !isExtension {
+			return err
+		}
+		if entry.IsDir() || !s.wanted(p) && !isExtension {
 			return s.refuse(fsys, dir, p, entry)
 		}
 		f := file{origin: o, name: filepath.Join(dir, filepath.FromSlash(p)), rel: p, dir: dir}
 		f.data, err = readFile(fsys, p)
 		if err != nil {
 			return fmt.Errorf("policy %s: %w", f.name, err)
+		}
+		if isExtension {
+			s.addExtension(module, f)
+			return s.checkSize()
 		}
 		s.files = append(s.files, f)
 		return s.checkSize()
@@ -145,10 +160,11 @@ func (s *sources) read(fsys fs.FS, root, dir string, o origin) error {
 
 func (s *sources) checkSize() error {
 	total := 0
-	for _, f := range s.files {
+	all := s.all()
+	for _, f := range all {
 		total += len(f.data)
 	}
-	if total > maxTotalBytes || len(s.files) > maxFiles {
+	if total > maxTotalBytes || len(all) > maxFiles {
 		return fmt.Errorf("policy: more than %d files or %d bytes; name a directory that holds policy alone", maxFiles, maxTotalBytes)
 	}
 	return nil
@@ -204,8 +220,9 @@ func readFile(fsys fs.FS, p string) ([]byte, error) {
 // digest returns the SHA-256 of all files, in hexadecimal. It depends on the
 // contents and on the paths below each directory, not on where it lies.
 func (s *sources) digest() string {
-	lines := make([]string, 0, len(s.files))
-	for _, f := range s.files {
+	all := s.all()
+	lines := make([]string, 0, len(all))
+	for _, f := range all {
 		sum := sha256.Sum256(f.data)
 		lines = append(lines, strconv.Itoa(int(f.origin))+" "+strconv.Quote(f.rel)+" "+hex.EncodeToString(sum[:])+"\n")
 	}

@@ -62,7 +62,7 @@ func (s *sources) checkTeamSources(modules map[string]*ast.Module) []error {
 			continue
 		}
 		path := packagePath(m)
-		if len(path) < 2 {
+		if len(path) < 2 || path[0] != "team" {
 			continue
 		}
 		other, taken := first[path[1]]

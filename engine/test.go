@@ -133,7 +133,12 @@ func Test(ctx context.Context, cfg TestConfig) (TestReport, error) {
 		return TestReport{}, err
 	}
 	defer guests.retire()
-	run := &testRun{compiled: c, filter: filter, cover: cover.New(), guests: guests, options: guests.options()}
+	ext, err := src.loadExtensions(ctx)
+	if err != nil {
+		return TestReport{}, err
+	}
+	defer ext.close()
+	run := &testRun{compiled: c, filter: filter, cover: cover.New(), guests: guests, options: guests.options(), extensions: ext}
 	for _, f := range src.files {
 		if !f.isRego() || !tested(f) {
 			continue
@@ -177,7 +182,8 @@ type testRun struct {
 	options []func(*rego.Rego)
 	// relaxed passes over what strict compilation refuses, of modules that have
 	// passed it before a part of them was taken out.
-	relaxed bool
+	relaxed    bool
+	extensions extensions
 }
 
 func (r *testRun) prepare(ctx context.Context, src *sources) error {
@@ -203,6 +209,7 @@ func (r *testRun) prepare(ctx context.Context, src *sources) error {
 		CapturePrintOutput(true).
 		RaiseBuiltinErrors(true).
 		SetCoverageQueryTracer(r.cover).
+		AddCustomBuiltins(r.extensions.forTests()).
 		SetCoverageRuns([]cover.Kind{cover.KindIndexExcluded, cover.KindEarlyExit}).
 		Filter(r.filter.String())
 	return nil
@@ -337,7 +344,7 @@ func (r *testRun) query(ctx context.Context, m *ast.Module, body ast.Body) (rego
 	for _, i := range m.Imports {
 		imports = append(imports, strings.TrimPrefix(i.String(), "import "))
 	}
-	return rego.New(append(slices.Clone(r.options),
+	return rego.New(append(append(slices.Clone(r.options), r.extensions.options()...),
 		rego.ParsedQuery(copied),
 		rego.Package(m.Package.Path[1:].String()),
 		rego.ParsedPackage(m.Package),

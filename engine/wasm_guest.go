@@ -34,9 +34,8 @@ var guestBuiltin = &rego.Function{
 	Decl: types.NewFunction(types.Args(types.S, types.NewArray(nil, types.A)), types.A),
 }
 
-// guestCapabilities are those of a policy with Wasm modules.
-func guestCapabilities() *ast.Capabilities {
-	caps := capabilities()
+// withGuest adds to what policies may use that of a policy with Wasm modules.
+func withGuest(caps *ast.Capabilities) *ast.Capabilities {
 	caps.Builtins = append(caps.Builtins, &ast.Builtin{Name: guestBuiltin.Name, Decl: guestBuiltin.Decl})
 	return caps
 }

@@ -104,7 +104,7 @@ func (r *testRun) onWasm(ctx context.Context, src *sources, compared bool) (*tes
 	if err != nil {
 		return nil, nil, err
 	}
-	run := &testRun{compiled: c, filter: r.filter, cover: cover.New(), wanted: r.wanted, relaxed: true, guests: guests}
+	run := &testRun{compiled: c, filter: r.filter, cover: cover.New(), wanted: r.wanted, relaxed: true, guests: guests, extensions: r.extensions}
 	askers := map[string]asker{}
 	for _, a := range guests.answers {
 		askers[a.entrypoint] = a
@@ -164,7 +164,7 @@ var _ asker = (*comparison)(nil)
 // compared returns a comparison of an answer. Its query stays good as long as
 // the run.
 func (r *testRun) compared(ctx context.Context, a *answer) (*comparison, error) {
-	query, err := rego.New(append(slices.Clone(r.options),
+	query, err := rego.New(append(append(slices.Clone(r.options), r.extensions.options()...),
 		rego.Query("data."+strings.ReplaceAll(a.entrypoint, "/", ".")),
 		rego.Compiler(r.compiler),
 		rego.Store(r.newStore()),

@@ -17,6 +17,20 @@ type Info struct {
 	// DecisionLog says what became of decisions that are shipped, nil if none
 	// are.
 	DecisionLog *LogInfo `json:"decisionLog,omitempty"`
+	// Extensions are the modules whose functions the policy can call.
+	Extensions []ExtensionInfo `json:"extensions,omitempty"`
+}
+
+// ExtensionInfo describes an extension, and what came of its calls since the
+// policy was loaded.
+type ExtensionInfo struct {
+	Name string `json:"name"`
+	// SHA256 is that of the module, in hexadecimal.
+	SHA256   string `json:"sha256"`
+	Calls    uint64 `json:"calls"`
+	Failures uint64 `json:"failures"`
+	// LastError is why the last call failed that did.
+	LastError string `json:"last_error,omitempty"`
 }
 
 // CacheInfo counts what the cache of decisions did since the policy was loaded.

@@ -37,7 +37,9 @@ func (f *policyFlags) add(flags *pflag.FlagSet) {
 }
 
 func (f *policyFlags) config() engine.Config {
-	return engine.Config{Default: policies.FS, Dirs: f.dirs, Only: f.only, Verification: f.key.verification}
+	return engine.Config{
+		Default: policies.FS, Dirs: f.dirs, Only: f.only, Verification: f.key.verification, CodeCache: codeCacheDir(),
+	}
 }
 
 // paths returns where the policy is read from, and the key that it must be

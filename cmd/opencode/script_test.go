@@ -42,12 +42,19 @@ func TestScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	goCache, err := exec.CommandContext(t.Context(), "go", "env", "GOCACHE").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "script"),
 		Setup: func(env *testscript.Env) error {
 			home := filepath.Join(env.WorkDir, "home")
 			env.Setenv("HOME", home)
 			env.Setenv("XDG_RUNTIME_DIR", "")
+			// A story that builds a program need not build Go's library for it.
+			env.Setenv("GOCACHE", strings.TrimSpace(string(goCache)))
+			env.Setenv("GOPROXY", "off")
 			// The keyring of whoever runs the tests is theirs.
 			env.Setenv("DBUS_SESSION_BUS_ADDRESS", "")
 			env.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))

@@ -146,7 +146,7 @@ func openSources(ctx context.Context, flags *policyFlags, r remotes, logger *slo
 			return nil, usagef("--policy: %w", err)
 		}
 		source, err := distribution.Open(ctx, distribution.Config{
-			Source: address, Dir: filepath.Join(state, "policy"), Check: s.check(address),
+			Source: address, Dir: filepath.Join(state, "policy"), Check: s.check(address), Verification: flags.key.verification.Config(),
 			Credential: r.credentials[host], AllowHTTP: r.isInsecure(host),
 			MinDelay: r.flags.poll, MaxDelay: 2 * r.flags.poll, LongPoll: r.flags.longPoll, Logger: logger,
 		})

@@ -1,0 +1,487 @@
+package extension
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+)
+
+// Compiled code can be stopped only where it calls back into Go, which it does
+// at the head of each loop. A guest that calls itself and never loops would run
+// for as long as it likes, and the garbage collector of the whole process would
+// wait for it; so would it for a long row of instructions that each fill all of
+// memory. A module is therefore read whole before it is compiled, and written
+// anew with
+//
+//   - a call of a function of ours before and after each of its own calls, which
+//     counts how deep they lie and lets itself be stopped now and then,
+//   - a call before each instruction that works on much memory, which lets the
+//     guest be stopped.
+//
+// The reading also refuses what would take memory beyond the page limit: large
+// tables, tables that grow, and counts that nothing follows; and functions so
+// tangled that compiling them would not end.
+const (
+	// maxCallDepth is how deep calls may lie within each other.
+	maxCallDepth = 10_000
+	// callsPerStop is after how many calls a guest lets itself be stopped.
+	callsPerStop = 256
+	// maxLocals bounds the variables of a function.
+	maxLocals = 16_384
+	// maxTangle bounds the sum of the squares of how many blocks and branches
+	// each function has, as which the time to compile it grows. A program in Go
+	// has about a tenth.
+	maxTangle = 100_000_000
+	// maxTable bounds the entries of all tables.
+	maxTable = 1 << 18
+)
+
+// Sections of a module, by the numbers of the binary format.
+const (
+	sectionCustom    = 0
+	sectionType      = 1
+	sectionImport    = 2
+	sectionFunction  = 3
+	sectionTable     = 4
+	sectionMemory    = 5
+	sectionGlobal    = 6
+	sectionExport    = 7
+	sectionStart     = 8
+	sectionElement   = 9
+	sectionCode      = 10
+	sectionData      = 11
+	sectionDataCount = 12
+)
+
+// sectionOrder is in which order they stand.
+var sectionOrder = []byte{
+	sectionType, sectionImport, sectionFunction, sectionTable, sectionMemory, sectionGlobal,
+	sectionExport, sectionStart, sectionElement, sectionDataCount, sectionCode, sectionData,
+}
+
+var magic = []byte("\x00asm\x01\x00\x00\x00")
+
+// guard returns the module written anew, without its custom sections.
+func guard(module []byte) ([]byte, error) {
+	if bytes.HasPrefix(module, []byte("\x00asm\x0d\x00\x01\x00")) {
+		return nil, errors.New("it is a component; a core module is wanted")
+	}
+	if !bytes.HasPrefix(module, magic) {
+		return nil, errors.New("it is not WebAssembly")
+	}
+	g := &guardian{r: reader{b: module, at: len(magic)}, sections: map[byte][]byte{}}
+	if err := g.read(); err != nil {
+		return nil, err
+	}
+	return g.write(), nil
+}
+
+// guardian reads a module and writes it anew.
+type guardian struct {
+	r        reader
+	sections map[byte][]byte // their contents; that of code is written already
+
+	types, imported, functions, globals uint32
+	tangle                              uint64
+	hasCode                             bool
+}
+
+func (g *guardian) read() error {
+	last := -1
+	for g.r.err == nil && g.r.at < len(g.r.b) {
+		id := g.r.byte()
+		content := g.r.bytes(g.r.u32())
+		if g.r.err != nil || id == sectionCustom {
+			continue
+		}
+		place := bytes.IndexByte(sectionOrder, id)
+		if place <= last {
+			return fmt.Errorf("section %d is not known or not in its place", id)
+		}
+		last = place
+		if err := g.section(id, &reader{b: content}); err != nil {
+			return err
+		}
+	}
+	if g.r.err == nil && !g.hasCode {
+		return errors.New("it has no function")
+	}
+	return g.r.err
+}
+
+// section reads one section to its end.
+func (g *guardian) section(id byte, r *reader) error {
+	if id != sectionCode {
+		g.sections[id] = r.b
+	}
+	switch id {
+	case sectionType:
+		g.types = r.vector(func() {
+			if r.byte() != 0x60 {
+				r.fail("a type is not that of a function")
+			}
+			r.vector(r.valueType)
+			r.vector(r.valueType)
+		})
+	case sectionImport:
+		r.vector(func() { g.readImport(r) })
+	case sectionFunction:
+		g.functions = r.vector(func() { r.u32() })
+	case sectionTable:
+		entries := uint64(0)
+		r.vector(func() {
+			r.valueType()
+			entries += uint64(r.limits())
+		})
+		if entries > maxTable {
+			r.fail("its tables have more than %d entries", maxTable)
+		}
+	case sectionMemory:
+		r.vector(func() { r.limits() })
+	case sectionGlobal:
+		g.globals = r.vector(func() {
+			r.valueType()
+			r.byte()
+			r.expression(nil)
+		})
+	case sectionExport:
+		r.vector(func() {
+			r.bytes(r.u32())
+			r.byte()
+			r.u32()
+		})
+	case sectionStart, sectionDataCount:
+		r.u32()
+	case sectionElement:
+		r.vector(r.element)
+	case sectionCode:
+		g.code(r)
+	case sectionData:
+		r.vector(r.data)
+	}
+	if r.err == nil && r.at != len(r.b) {
+		r.fail("section %d is longer than what is in it", id)
+	}
+	return r.err
+}
+
+// readImport refuses all but functions of the stubs: nothing else is there.
+func (g *guardian) readImport(r *reader) {
+	module, name := string(r.bytes(r.u32())), string(r.bytes(r.u32()))
+	if kind := r.byte(); kind != 0 {
+		r.fail("it imports %q from %q, which is not a function", name, module)
+	}
+	r.u32()
+	if _, ok := stubs[name]; !ok || module != stubModule {
+		r.fail("it imports %q from %q: an extension gets nothing from its host but the functions of %s, which give nothing", name, module, stubModule)
+	}
+	g.imported++
+}
+
+// code reads the functions and writes them with the calls of ours in them.
+func (g *guardian) code(r *reader) {
+	g.hasCode = true
+	// The numbers of what is ours are those after the guest's own.
+	enter := g.imported + g.functions
+	leave, pause, depth, stops := enter+1, enter+2, g.globals, g.globals+1
+	ours := guardedCode{before: call(enter), after: call(leave), pause: call(pause)}
+	var out []byte
+	bodies := r.vector(func() {
+		size := r.u32()
+		body := reader{b: r.bytes(size)}
+		if r.err != nil {
+			return
+		}
+		locals := body.locals()
+		var w bytes.Buffer
+		w.Write(body.b[:locals])
+		ours.w = &w
+		blocks := body.expression(&ours)
+		if g.tangle += blocks * blocks; g.tangle > maxTangle {
+			body.fail("its functions have too many blocks and branches to be compiled")
+		}
+		if body.err == nil && body.at != len(body.b) {
+			body.fail("a function is longer than its instructions")
+		}
+		if r.err = body.err; r.err == nil {
+			out = append(appendSize(out, w.Len()), w.Bytes()...)
+		}
+	})
+	if r.err == nil && bodies != g.functions {
+		r.fail("it declares %d functions and has %d", g.functions, bodies)
+	}
+	out = append(out, enterBody(depth, stops)...)
+	out = append(out, body(add(nil, depth, opI32Sub))...)
+	out = append(out, body(stop)...)
+	g.sections[sectionCode] = append(appendU32(nil, uint64(bodies)+3), out...)
+}
+
+// Instructions that are written here.
+const (
+	opUnreachable = 0x00
+	opLoop        = 0x03
+	opIf          = 0x04
+	opEnd         = 0x0b
+	opCall        = 0x10
+	opGlobalGet   = 0x23
+	opGlobalSet   = 0x24
+	opI32Const    = 0x41
+	opI32Eqz      = 0x45
+	opI32GtU      = 0x4b
+	opI32Add      = 0x6a
+	opI32Sub      = 0x6b
+	noResult      = 0x40
+)
+
+// stop is where the guest can be stopped: the head of a loop that does nothing.
+var stop = []byte{opLoop, noResult, opEnd}
+
+func call(function uint32) []byte { return appendU32([]byte{opCall}, uint64(function)) }
+
+// enterBody is the function that is called before each call: it counts the
+// depth, and at every so many calls lets itself be stopped.
+func enterBody(depth, stops uint32) []byte {
+	var b []byte
+	b = add(b, depth, opI32Add)
+	b = append(global(b, opGlobalGet, depth), opI32Const)
+	b = append(appendS32(b, maxCallDepth), opI32GtU, opIf, noResult, opUnreachable, opEnd)
+	b = add(b, stops, opI32Sub)
+	b = append(global(b, opGlobalGet, stops), opI32Eqz, opIf, noResult)
+	b = append(append(b, stop...), opI32Const)
+	b = append(global(appendS32(b, callsPerStop), opGlobalSet, stops), opEnd)
+	return body(b)
+}
+
+// add adds one to a global, or takes it away.
+func add(b []byte, index uint32, op byte) []byte {
+	b = append(global(b, opGlobalGet, index), opI32Const, 1, op)
+	return global(b, opGlobalSet, index)
+}
+
+func global(b []byte, op byte, index uint32) []byte { return appendU32(append(b, op), uint64(index)) }
+
+// body is a function without variables.
+func body(code []byte) []byte {
+	b := appendU32(nil, uint64(len(code))+2)
+	return append(append(append(b, 0), code...), opEnd)
+}
+
+// write writes the module with our type, functions and globals after its own.
+func (g *guardian) write() []byte {
+	g.extend(sectionType, 1, []byte{0x60, 0, 0})
+	ours := appendU32(nil, uint64(g.types))
+	g.extend(sectionFunction, 3, bytes.Repeat(ours, 3))
+	mutable := func(initial int32) []byte {
+		return append(appendS32([]byte{0x7f, 1, opI32Const}, initial), opEnd)
+	}
+	g.extend(sectionGlobal, 2, append(mutable(0), mutable(callsPerStop)...))
+	out := bytes.Clone(magic)
+	for _, id := range sectionOrder {
+		if content, ok := g.sections[id]; ok {
+			out = append(appendU32(append(out, id), uint64(len(content))), content...)
+		}
+	}
+	return out
+}
+
+// extend adds n items to the end of a section that is a vector.
+func (g *guardian) extend(id byte, n uint64, items []byte) {
+	r := reader{b: g.sections[id]}
+	count := uint64(0)
+	if len(r.b) > 0 {
+		count = uint64(r.u32())
+	}
+	out := appendU32(nil, count+n)
+	out = append(out, r.b[r.at:]...)
+	g.sections[id] = append(out, items...)
+}
+
+func appendU32(b []byte, n uint64) []byte { return binary.AppendUvarint(b, n) }
+
+// appendSize appends a size, which is never negative.
+func appendSize(b []byte, n int) []byte {
+	return appendU32(b, uint64(n)) //nolint:gosec // G115: is the length of something
+}
+
+// appendS32 appends a number that is signed in the binary format.
+func appendS32(b []byte, n int32) []byte {
+	for {
+		low := byte(n & 0x7f)
+		n >>= 7
+		if n == 0 && low&0x40 == 0 || n == -1 && low&0x40 != 0 {
+			return append(b, low)
+		}
+		b = append(b, low|0x80)
+	}
+}
+
+// reader reads the binary format. After the first error it reads nothing.
+type reader struct {
+	b   []byte
+	at  int
+	err error
+}
+
+func (r *reader) fail(format string, args ...any) {
+	if r.err == nil {
+		r.err = fmt.Errorf(format, args...)
+	}
+}
+
+func (r *reader) byte() byte {
+	b := r.bytes(1)
+	if len(b) == 0 {
+		return 0
+	}
+	return b[0]
+}
+
+func (r *reader) bytes(n uint32) []byte {
+	if r.err == nil && int64(n) > int64(len(r.b)-r.at) {
+		r.fail("it ends within what it has begun")
+	}
+	if r.err != nil {
+		return nil
+	}
+	b := r.b[r.at : r.at+int(n)]
+	r.at += int(n)
+	return b
+}
+
+func (r *reader) u32() uint32 {
+	if r.err != nil {
+		return 0
+	}
+	v, n := binary.Uvarint(r.b[r.at:min(len(r.b), r.at+5)])
+	if n <= 0 || v > math.MaxUint32 {
+		r.fail("a number is not one of 32 bits")
+		return 0
+	}
+	r.at += n
+	return uint32(v)
+}
+
+// valueType reads a type of values of Wasm 2.0. Those of later versions have
+// more than one byte, and who reads them differently is out of step.
+func (r *reader) valueType() {
+	switch b := r.byte(); b {
+	case 0x6f, 0x70, 0x7b, 0x7c, 0x7d, 0x7e, 0x7f:
+	default:
+		r.fail("the type 0x%02x is not one of Wasm 2.0", b)
+	}
+}
+
+// blockType reads the type of a block: none, one value, or the number of a
+// type, which is written as a number with a sign and has none.
+func (r *reader) blockType() {
+	if r.at < len(r.b) && r.b[r.at] == noResult {
+		r.byte()
+		return
+	}
+	if r.at < len(r.b) && r.b[r.at] >= 0x40 && r.b[r.at] < 0x80 {
+		r.valueType()
+		return
+	}
+	begin := r.at
+	r.signed(5)
+	if r.err == nil && r.b[r.at-1]&0x40 != 0 {
+		r.fail("the type of a block is 0x%x, which is not one of Wasm 2.0", r.b[begin:r.at])
+	}
+}
+
+// zero reads a byte that another version of the format gives a meaning.
+func (r *reader) zero() {
+	if r.byte() != 0 {
+		r.fail("it uses a second memory")
+	}
+}
+
+// signed passes over a signed number of so many bytes at most.
+func (r *reader) signed(most int) {
+	for range most {
+		if r.byte() < 0x80 {
+			return
+		}
+	}
+	r.fail("a number is longer than %d bytes", most)
+}
+
+// vector reads a count and so many items, each of which has a byte at least.
+func (r *reader) vector(item func()) uint32 {
+	n := r.u32()
+	if r.err == nil && int64(n) > int64(len(r.b)-r.at) {
+		r.fail("it announces more than it has")
+	}
+	for i := uint32(0); i < n && r.err == nil; i++ {
+		item()
+	}
+	return n
+}
+
+// limits reads the least and the most of a table or a memory.
+func (r *reader) limits() (least uint32) {
+	flags := r.byte()
+	if flags > 1 {
+		r.fail("the limits of a table or memory are not those of Wasm 2.0")
+	}
+	least = r.u32()
+	if flags == 1 {
+		r.u32()
+	}
+	return least
+}
+
+func (r *reader) element() {
+	flags := r.u32()
+	if flags > 7 {
+		r.fail("an element has the flags %d", flags)
+	}
+	if flags&1 == 0 { // it is put into a table when the module starts
+		if flags&2 != 0 {
+			r.u32()
+		}
+		r.expression(nil)
+	}
+	if flags&3 != 0 {
+		if flags&4 != 0 {
+			r.valueType()
+		} else {
+			r.zero()
+		}
+	}
+	if flags&4 != 0 {
+		r.vector(func() { r.expression(nil) })
+		return
+	}
+	r.vector(func() { r.u32() })
+}
+
+func (r *reader) data() {
+	flags := r.u32()
+	if flags > 2 {
+		r.fail("data has the flags %d", flags)
+	}
+	if flags == 2 {
+		r.u32()
+	}
+	if flags != 1 {
+		r.expression(nil)
+	}
+	r.bytes(r.u32())
+}
+
+// locals reads the variables of a function and returns where its instructions
+// begin.
+func (r *reader) locals() int {
+	total := uint64(0)
+	r.vector(func() {
+		total += uint64(r.u32())
+		r.valueType()
+	})
+	if total > maxLocals {
+		r.fail("a function has more than %d variables", maxLocals)
+	}
+	return r.at
+}
