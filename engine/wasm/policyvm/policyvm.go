@@ -57,7 +57,8 @@ type Config struct {
 	// MemoryPages bounds the memory of one instance, in pages of 64 KiB; the
 	// constant of that name if it is 0.
 	MemoryPages uint32
-	// LoadTimeout bounds loading; five seconds if it is 0.
+	// LoadTimeout bounds what the module does at loading; five seconds if it is
+	// 0.
 	LoadTimeout time.Duration
 }
 
@@ -121,8 +122,6 @@ func New(ctx context.Context, cfg Config) (*Policy, error) {
 
 // load compiles the modules and makes the first instance.
 func (p *Policy) load(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, p.cfg.LoadTimeout)
-	defer cancel()
 	if err := instantiateHost(ctx, p.runtime); err != nil {
 		return fmt.Errorf("the functions of the host: %w", err)
 	}
@@ -133,6 +132,9 @@ func (p *Policy) load(ctx context.Context) error {
 	if p.module, err = p.runtime.CompileModule(ctx, p.cfg.Module); err != nil {
 		return fmt.Errorf("is no module that can run here: %w", err)
 	}
+	// Compiling is bounded by the size of the module; what the module does by time.
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.LoadTimeout)
+	defer cancel()
 	i, err := p.instantiate(ctx)
 	if err != nil {
 		return err
