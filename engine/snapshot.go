@@ -7,10 +7,11 @@ import (
 	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
-	"github.com/open-policy-agent/opa/v1/rego"
+	"github.com/open-policy-agent/opa/v1/metrics"
 	"github.com/open-policy-agent/opa/v1/storage"
 	"github.com/open-policy-agent/opa/v1/storage/inmem"
 	"github.com/open-policy-agent/opa/v1/topdown"
+	"github.com/open-policy-agent/opa/v1/topdown/cache"
 
 	"opencode/policy"
 )
@@ -18,16 +19,33 @@ import (
 // snapshot is a policy ready to decide. It never changes, but for what it
 // remembers.
 type snapshot struct {
-	cache  *cache
 	digest string
 	info   policy.Info
 	at     map[string]string
 	// hints are what rules say of what would be allowed, by their ids.
-	hints map[string]string
+	hints    map[string]string
+	compiler *ast.Compiler
+	store    storage.Store
 	// txn reads the store; nothing ever writes to it.
 	txn     storage.Transaction
-	queries map[policy.Kind]rego.PreparedEvalQuery
+	queries map[policy.Kind]*query
+	// values keeps what built-ins make of their arguments, such as patterns.
+	values cache.InterQueryValueCache
 }
+
+// query decides inputs of one kind.
+type query struct {
+	body     ast.Body
+	compiler ast.QueryCompiler
+	// reads is what the query can read of an input, and all that it is given.
+	reads shape[policy.Input]
+	// impure says why decisions are not kept, "" if they are.
+	impure    string
+	decisions *decisions
+}
+
+// patternsKept is how many patterns of globs and regular expressions are kept.
+const patternsKept = 4096
 
 // build makes a snapshot from the sources.
 func build(ctx context.Context, src *sources) (*snapshot, error) {
@@ -40,37 +58,44 @@ func build(ctx context.Context, src *sources) (*snapshot, error) {
 	if err != nil {
 		return nil, fmt.Errorf("policy data: %w", err)
 	}
+	kept := patternsKept
 	s := &snapshot{
-		cache:   newCache(),
-		digest:  src.digest(),
-		at:      c.at,
-		hints:   c.hints(),
-		txn:     txn,
-		queries: map[policy.Kind]rego.PreparedEvalQuery{},
-		info:    policy.Info{Entrypoints: map[policy.Kind]string{}, Loaded: time.Now()},
+		digest:   src.digest(),
+		at:       c.at,
+		hints:    c.hints(),
+		compiler: c.compiler,
+		store:    store,
+		txn:      txn,
+		queries:  map[policy.Kind]*query{},
+		values: cache.NewInterQueryValueCache(ctx, &cache.Config{
+			InterQueryBuiltinValueCache: cache.InterQueryBuiltinValueCacheConfig{MaxNumEntries: &kept},
+		}),
+		info: policy.Info{Entrypoints: map[policy.Kind]string{}, Reads: map[policy.Kind]policy.Reads{}, Loaded: time.Now()},
 	}
 	s.info.Digest = s.digest
 	for _, f := range src.files {
 		s.info.Files = append(s.info.Files, f.name)
 	}
 	for _, e := range entrypoints {
-		q, err := rego.New(
-			rego.Query(e.ref),
-			rego.Compiler(c.compiler),
-			rego.Store(store),
-			rego.Transaction(txn),
-			// An error of a built-in would otherwise be undefined, and a denial
-			// whose body is undefined does not deny.
-			rego.StrictBuiltinErrors(true),
-		).PrepareForEval(ctx)
+		ref, err := ast.ParseRef(e.ref)
 		if err != nil {
+			return nil, err
+		}
+		q := &query{compiler: c.compiler.QueryCompiler(), decisions: newDecisions()}
+		if q.body, err = q.compiler.Compile(ast.NewBody(ast.Equality.Expr(ast.VarTerm(answer), ast.NewTerm(ref)))); err != nil {
 			return nil, fmt.Errorf("policy %s: %w", e.ref, compileErrors(err))
 		}
+		r := reads(c.compiler, ref, isPure)
+		q.reads, q.impure = inputShape().narrow(r.paths), r.impure
 		s.queries[e.kind] = q
 		s.info.Entrypoints[e.kind] = e.ref
+		s.info.Reads[e.kind] = policy.Reads{Input: r.paths.list(), Uncached: r.impure}
 	}
 	return s, nil
 }
+
+// answer is the variable of a query that holds the decision.
+const answer = "decision"
 
 // hints returns data.opencode.config.hints, whose shape is checked by then.
 func (c *compiled) hints() map[string]string {
@@ -92,13 +117,21 @@ func (c *compiled) hints() map[string]string {
 // errUndefined means that the policy gave no decision.
 var errUndefined = errors.New("the policy gives no decision: its entrypoint is undefined")
 
-// decide evaluates one input. Whatever goes wrong is an error.
+// errUnknownKind means that no query decides inputs of a kind.
+var errUnknownKind = errors.New("input: unknown kind")
+
+// decide evaluates one input, of which it takes what the query reads. Whatever
+// goes wrong is an error.
 func (s *snapshot) decide(ctx context.Context, in *policy.Input) (policy.Decision, error) {
-	input, err := inputValue(in)
+	q := s.queries[in.Kind]
+	if q == nil {
+		return policy.Decision{}, fmt.Errorf("%w %q", errUnknownKind, in.Kind)
+	}
+	input, err := q.reads.term(in)
 	if err != nil {
 		return policy.Decision{}, err
 	}
-	return s.decideValue(ctx, in.Kind, input)
+	return s.decideValue(ctx, in.Kind, input.Value)
 }
 
 func (s *snapshot) decideValue(ctx context.Context, kind policy.Kind, input ast.Value) (policy.Decision, error) {
@@ -124,10 +157,10 @@ func (s *snapshot) decideValue(ctx context.Context, kind policy.Kind, input ast.
 	return d, nil
 }
 
-func (s *snapshot) eval(ctx context.Context, kind policy.Kind, input ast.Value, opts ...rego.EvalOption) (*ast.Term, error) {
-	q, ok := s.queries[kind]
-	if !ok {
-		return nil, fmt.Errorf("input: unknown kind %q", kind)
+func (s *snapshot) eval(ctx context.Context, kind policy.Kind, input ast.Value, tracers ...topdown.QueryTracer) (*ast.Term, error) {
+	q := s.queries[kind]
+	if q == nil {
+		return nil, fmt.Errorf("%w %q", errUnknownKind, kind)
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -135,24 +168,35 @@ func (s *snapshot) eval(ctx context.Context, kind policy.Kind, input ast.Value, 
 	cancel := topdown.NewCancel()
 	stop := context.AfterFunc(ctx, cancel.Cancel)
 	defer stop()
-
+	eval := topdown.NewQuery(q.body).
+		WithQueryCompiler(q.compiler).
+		WithCompiler(s.compiler).
+		WithStore(s.store).
+		WithTransaction(s.txn).
+		WithInput(ast.NewTerm(input)).
+		WithCancel(cancel).
+		WithMetrics(metrics.NoOp()).
+		WithTime(s.info.Loaded).
+		WithInterQueryBuiltinValueCache(s.values).
+		// An error of a built-in would otherwise be undefined, and a denial
+		// whose body is undefined does not deny.
+		WithStrictBuiltinErrors(true)
+	for _, tracer := range tracers {
+		eval = eval.WithQueryTracer(tracer)
+	}
 	var result *ast.Term
-	rs, err := q.Eval(ctx, append([]rego.EvalOption{
-		rego.EvalParsedInput(input),
-		rego.EvalTransaction(s.txn),
-		rego.EvalExternalCancel(cancel),
-		// The result is read as a term: it needs no copy as JSON.
-		rego.EvalGenerateJSON(func(t *ast.Term, _ *rego.EvalContext) (any, error) {
-			result = t
-			return true, nil
-		}),
-	}, opts...)...)
+	results := 0
+	err := eval.Iter(ctx, func(r topdown.QueryResult) error {
+		result = r[answer]
+		results++
+		return nil
+	})
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return nil, fmt.Errorf("the decision took too long: %w", ctx.Err())
 	case err != nil:
 		return nil, compileErrors(err)
-	case len(rs) != 1 || result == nil:
+	case results != 1 || result == nil || result.Equal(ast.InternedTerm(false)):
 		return nil, errUndefined
 	}
 	return result, nil

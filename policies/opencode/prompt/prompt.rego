@@ -12,7 +12,9 @@ import data.opencode.team
 # title: Prompt decision
 # description: The decision on a prompt. It denies unless everything that must hold does.
 # entrypoint: true
-decision := {
+decision := _plain if {
+	input.kind == "prompt"
+} else := {
 	"effect": "deny",
 	"rules": [object.union(rule, {"effect": "deny"}) | some rule in deny],
 	"needs": [permission | some permission in needs],
