@@ -61,7 +61,7 @@ func principalShape() shape[policy.Principal] {
 			return intTerm(int64(*days))
 		}),
 		table("attributes", func(p *principal) map[string]string { return p.Attributes }, (*key).text, nil,
-			func(s string) (*ast.Term, error) { return ast.StringTerm(s), nil }),
+			func(s string) (*ast.Term, error) { return strTerm(s), nil }),
 	}
 }
 
@@ -97,15 +97,15 @@ func promptShape() shape[policy.Prompt] {
 		str("tool", func(p *prompt) string { return p.Tool }),
 		table("args", func(p *prompt) map[string]any { return p.Args }, (*key).value, isPlain, argTerm),
 		part("command", func(p *prompt) *shell.Command { return p.Command }, nil, shape[shell.Command]{
-			list("calls", func(c *shell.Command) []shell.Call { return c.Calls }, keyCall, callTerm),
-			list("redirects", func(c *shell.Command) []shell.Redirect { return c.Redirects }, keyRedirect, redirectTerm),
-			list("files", func(c *shell.Command) []shell.File { return c.Files }, keyFile, fileTerm),
+			list("calls", func(c *shell.Command) []shell.Call { return c.Calls }, keyCall, callTerm()),
+			list("redirects", func(c *shell.Command) []shell.Redirect { return c.Redirects }, keyRedirect, redirectTerm()),
+			list("files", func(c *shell.Command) []shell.File { return c.Files }, keyFile, fileTerm()),
 			strs("assigns", func(c *shell.Command) []string { return c.Assigns }),
 			boolean("dynamic", func(c *shell.Command) bool { return c.Dynamic }),
 			boolean("parsed", func(c *shell.Command) bool { return c.Parsed }),
 			optional("problem", func(c *shell.Command) *string { return c.Problem }),
 		}),
-		list("paths", func(p *prompt) []fspath.Path { return p.Paths }, keyPath, pathTerm),
+		list("paths", func(p *prompt) []fspath.Path { return p.Paths }, keyPath, pathTerm()),
 		part("content", func(p *prompt) *policy.Content { return p.Content }, nil, shape[policy.Content]{
 			integer("bytes", func(c *policy.Content) int64 { return int64(c.Bytes) }),
 			integer("lines", func(c *policy.Content) int64 { return int64(c.Lines) }),
@@ -130,19 +130,8 @@ func sessionShape() shape[policy.Session] {
 		str("agent", func(s *session) string { return s.Agent }),
 		str("directory", func(s *session) string { return s.Directory }),
 		boolean("interactive", func(s *session) bool { return s.Interactive }),
-		list("approvals", func(s *session) []policy.Approval { return s.Approvals }, func(k *key, a *policy.Approval) {
-			k.text(a.Tool)
-			k.text(a.Pattern)
-		}, func(a *policy.Approval) *ast.Term {
-			return members("tool", ast.StringTerm(a.Tool), "pattern", ast.StringTerm(a.Pattern))
-		}),
-		list("restrictions", func(s *session) []policy.Restriction { return s.Restrictions }, func(k *key, r *policy.Restriction) {
-			k.text(r.Permission)
-			k.text(r.Pattern)
-			k.text(r.Action)
-		}, func(r *policy.Restriction) *ast.Term {
-			return members("permission", ast.StringTerm(r.Permission), "pattern", ast.StringTerm(r.Pattern), "action", ast.StringTerm(r.Action))
-		}),
+		list("approvals", func(s *session) []policy.Approval { return s.Approvals }, keyApproval, approvalTerm()),
+		list("restrictions", func(s *session) []policy.Restriction { return s.Restrictions }, keyRestriction, restrictionTerm()),
 	}
 }
 
@@ -176,13 +165,14 @@ func keyCall(k *key, c *shell.Call) {
 	k.text(c.Text)
 }
 
-func callTerm(c *shell.Call) *ast.Term {
-	return members(
-		"name", ast.StringTerm(c.Name), "argv", textsTerm(c.Argv), "path", ast.StringTerm(c.Path),
-		"subcommand", ast.StringTerm(c.Subcommand), "operand", ast.StringTerm(c.Operand), "plain", ast.StringTerm(c.Plain),
-		"effects", textsTerm(c.Effects), "code", optionalTerm(c.Code), "dynamic", ast.InternedTerm(c.Dynamic),
-		"via", textsTerm(c.Via), "text", ast.StringTerm(c.Text),
-	)
+func callTerm() func(*shell.Call) *ast.Term {
+	names := nameTerms("name", "argv", "path", "subcommand", "operand", "plain", "effects", "code", "dynamic", "via", "text")
+	return func(c *shell.Call) *ast.Term {
+		return objectTerm(
+			names, strTerm(c.Name), textsTerm(c.Argv), strTerm(c.Path), strTerm(c.Subcommand), strTerm(c.Operand), strTerm(c.Plain),
+			textsTerm(c.Effects), optionalTerm(c.Code), ast.InternedTerm(c.Dynamic), textsTerm(c.Via), strTerm(c.Text),
+		)
+	}
 }
 
 func keyRedirect(k *key, r *shell.Redirect) {
@@ -192,11 +182,11 @@ func keyRedirect(k *key, r *shell.Redirect) {
 	k.flag(r.Dynamic)
 }
 
-func redirectTerm(r *shell.Redirect) *ast.Term {
-	return members(
-		"op", ast.StringTerm(r.Op), "target", ast.StringTerm(r.Target), "access", ast.StringTerm(r.Access),
-		"dynamic", ast.InternedTerm(r.Dynamic),
-	)
+func redirectTerm() func(*shell.Redirect) *ast.Term {
+	names := nameTerms("op", "target", "access", "dynamic")
+	return func(r *shell.Redirect) *ast.Term {
+		return objectTerm(names, strTerm(r.Op), strTerm(r.Target), strTerm(r.Access), ast.InternedTerm(r.Dynamic))
+	}
 }
 
 func keyFile(k *key, f *shell.File) {
@@ -209,12 +199,14 @@ func keyFile(k *key, f *shell.File) {
 	k.flag(f.Dynamic)
 }
 
-func fileTerm(f *shell.File) *ast.Term {
-	return members(
-		"path", ast.StringTerm(f.Path), "access", ast.StringTerm(f.Access), "by", ast.StringTerm(f.By),
-		"home", ast.InternedTerm(f.Home), "glob", ast.InternedTerm(f.Glob),
-		"recursive", ast.InternedTerm(f.Recursive), "dynamic", ast.InternedTerm(f.Dynamic),
-	)
+func fileTerm() func(*shell.File) *ast.Term {
+	names := nameTerms("path", "access", "by", "home", "glob", "recursive", "dynamic")
+	return func(f *shell.File) *ast.Term {
+		return objectTerm(
+			names, strTerm(f.Path), strTerm(f.Access), strTerm(f.By), ast.InternedTerm(f.Home), ast.InternedTerm(f.Glob),
+			ast.InternedTerm(f.Recursive), ast.InternedTerm(f.Dynamic),
+		)
+	}
 }
 
 func keyPath(k *key, p *fspath.Path) {
@@ -230,42 +222,88 @@ func keyPath(k *key, p *fspath.Path) {
 	k.optional(p.Problem)
 }
 
-func pathTerm(p *fspath.Path) *ast.Term {
-	return members(
-		"raw", ast.StringTerm(p.Raw), "real", ast.StringTerm(p.Real), "relative", ast.StringTerm(p.Relative),
-		"inside", ast.InternedTerm(p.Inside), "access", ast.StringTerm(string(p.Access)), "exists", ast.InternedTerm(p.Exists),
-		"link", ast.InternedTerm(p.Link), "kind", ast.StringTerm(p.Kind), "class", ast.StringTerm(p.Class),
-		"problem", optionalTerm(p.Problem),
-	)
+func pathTerm() func(*fspath.Path) *ast.Term {
+	names := nameTerms("raw", "real", "relative", "inside", "access", "exists", "link", "kind", "class", "problem")
+	return func(p *fspath.Path) *ast.Term {
+		return objectTerm(
+			names, strTerm(p.Raw), strTerm(p.Real), strTerm(p.Relative), ast.InternedTerm(p.Inside), strTerm(string(p.Access)),
+			ast.InternedTerm(p.Exists), ast.InternedTerm(p.Link), strTerm(p.Kind), strTerm(p.Class), optionalTerm(p.Problem),
+		)
+	}
 }
 
-// members returns an object of names and terms in turn.
-func members(pairs ...any) *ast.Term {
-	list := make([][2]*ast.Term, 0, len(pairs)/2)
-	for i := 0; i+1 < len(pairs); i += 2 {
-		name, _ := pairs[i].(string)
-		value, _ := pairs[i+1].(*ast.Term)
-		list = append(list, [2]*ast.Term{ast.InternedTerm(name), value})
+func keyApproval(k *key, a *policy.Approval) {
+	k.text(a.Tool)
+	k.text(a.Pattern)
+}
+
+func approvalTerm() func(*policy.Approval) *ast.Term {
+	names := nameTerms("tool", "pattern")
+	return func(a *policy.Approval) *ast.Term { return objectTerm(names, strTerm(a.Tool), strTerm(a.Pattern)) }
+}
+
+func keyRestriction(k *key, r *policy.Restriction) {
+	k.text(r.Permission)
+	k.text(r.Pattern)
+	k.text(r.Action)
+}
+
+func restrictionTerm() func(*policy.Restriction) *ast.Term {
+	names := nameTerms("permission", "pattern", "action")
+	return func(r *policy.Restriction) *ast.Term {
+		return objectTerm(names, strTerm(r.Permission), strTerm(r.Pattern), strTerm(r.Action))
 	}
-	return ast.ObjectTerm(list...)
+}
+
+// nameTerms returns the names of an object's members, made once.
+func nameTerms(names ...string) []*ast.Term {
+	terms := make([]*ast.Term, len(names))
+	for i, name := range names {
+		terms[i] = ast.StringTerm(name)
+	}
+	return terms
+}
+
+// objectTerm returns an object of names and as many values.
+func objectTerm(names []*ast.Term, values ...*ast.Term) *ast.Term {
+	var room [12][2]*ast.Term
+	members := room[:0]
+	for i, name := range names {
+		members = append(members, [2]*ast.Term{name, values[i]})
+	}
+	return ast.ObjectTerm(members...)
+}
+
+// strTerm returns a text; that of none is everywhere.
+func strTerm(s string) *ast.Term {
+	if s == "" {
+		return ast.InternedTerm("")
+	}
+	return ast.StringTerm(s)
 }
 
 func optionalTerm(s *string) *ast.Term {
 	if s == nil {
 		return ast.NullTerm()
 	}
-	return ast.StringTerm(*s)
+	return strTerm(*s)
 }
 
 func textsTerm(list []string) *ast.Term {
+	if len(list) == 0 {
+		return ast.InternedEmptyArray
+	}
 	terms := make([]*ast.Term, len(list))
 	for i, s := range list {
-		terms[i] = ast.StringTerm(s)
+		terms[i] = strTerm(s)
 	}
 	return ast.ArrayTerm(terms...)
 }
 
 func listTerm[T any](list []T, term func(*T) *ast.Term) *ast.Term {
+	if len(list) == 0 {
+		return ast.InternedEmptyArray
+	}
 	terms := make([]*ast.Term, len(list))
 	for i := range list {
 		terms[i] = term(&list[i])

@@ -53,7 +53,8 @@ func (s shape[T]) key(k *key, v *T) {
 }
 
 func (s shape[T]) term(v *T) (*ast.Term, error) {
-	members := make([][2]*ast.Term, 0, len(s))
+	var room [16][2]*ast.Term
+	members := room[:0]
 	for i := range s {
 		t, err := s[i].term(v)
 		if err != nil {
@@ -76,7 +77,7 @@ func leaf[T, V any](name string, of func(*T) V, put func(*key, V), term func(V) 
 }
 
 func str[T any](name string, of func(*T) string) member[T] {
-	return leaf(name, of, (*key).text, ast.StringTerm)
+	return leaf(name, of, (*key).text, strTerm)
 }
 
 func boolean[T any](name string, of func(*T) bool) member[T] {

@@ -29,6 +29,7 @@ type snapshot struct {
 	// txn reads the store; nothing ever writes to it.
 	txn     storage.Transaction
 	queries map[policy.Kind]*query
+	decoder decoder
 	// values keeps what built-ins make of their arguments, such as patterns.
 	values cache.InterQueryValueCache
 }
@@ -75,6 +76,15 @@ func build(ctx context.Context, src *sources) (*snapshot, error) {
 	s.info.Digest = s.digest
 	for _, f := range src.files {
 		s.info.Files = append(s.info.Files, f.name)
+	}
+	if config, err := store.Read(ctx, txn, storage.Path{"opencode", "config"}); err == nil {
+		if config, ok := config.(ast.Object); ok {
+			for _, name := range []string{"sandbox", "banned_commands"} {
+				if list := config.Get(ast.StringTerm(name)); list != nil {
+					s.decoder.learn(list.Value)
+				}
+			}
+		}
 	}
 	for _, e := range entrypoints {
 		ref, err := ast.ParseRef(e.ref)
@@ -139,7 +149,7 @@ func (s *snapshot) decideValue(ctx context.Context, kind policy.Kind, input ast.
 	if err != nil {
 		return policy.Decision{}, err
 	}
-	d, err := decodeDecision(term)
+	d, err := s.decoder.decision(term)
 	if err != nil {
 		return policy.Decision{}, fmt.Errorf("malformed decision: %w", err)
 	}

@@ -15,10 +15,9 @@ test_the_short_way_says_what_the_rules_say[name] if {
 	long := prompt.decision with input as document
 		with data.opencode.loaded.teams as {"a": true}
 	short == long
-	prompt._plain == short with input as document
 }
 
-test_the_short_way_is_closed_to_all_else[name] if {
+test_all_else_is_asked_of_the_rules[name] if {
 	some name, patch in {
 		"banned": [{"op": "replace", "path": "/prompt/command/calls/0/name", "value": "CURL"}],
 		"banned as it looks": [{"op": "replace", "path": "/prompt/command/calls/0/plain", "value": "curl"}],
@@ -48,5 +47,9 @@ test_the_short_way_is_closed_to_all_else[name] if {
 		"other version": [{"op": "replace", "path": "/version", "value": 2}],
 		"other tool": [{"op": "replace", "path": "/prompt/tool", "value": "pty"}],
 	}
-	not prompt._plain with input as json.patch(testing.bash([["ls"]]), patch)
+	document := json.patch(testing.bash([["ls"]]), patch)
+	short := prompt.decision with input as document
+	long := prompt.decision with input as document
+		with data.opencode.loaded.teams as {"a": true}
+	short == long
 }

@@ -7,11 +7,6 @@
 package opencode.team
 
 # METADATA
-# title: Silent teams
-# description: Holds if no package of a team is loaded, so that nothing of the rest needs to be looked at.
-is_silent if data.opencode.loaded.teams == {}
-
-# METADATA
 # title: Team denials
 # description: The denials of all teams, and one for each thing of theirs that is malformed.
 # scope: document
