@@ -12,7 +12,12 @@ import (
 
 // decoder reads decision documents. It knows the names that lists of the
 // configuration hold, which stand in most decisions as they are in the data.
-type decoder struct{ known map[listed][]string }
+type decoder struct {
+	known map[listed][]string
+	// valid are the lists that are known and that a sandbox may have, by their
+	// first elements.
+	valid map[*string]bool
+}
 
 // listed is an object of names and how they are read.
 type listed struct {
@@ -28,12 +33,20 @@ func (dec *decoder) learn(v ast.Value) {
 		return
 	}
 	if dec.known == nil {
-		dec.known = map[listed][]string{}
+		dec.known, dec.valid = map[listed][]string{}, map[*string]bool{}
 	}
 	for _, texts := range []bool{false, true} {
-		if names, err := decodeNames(ast.NewTerm(v), texts); err == nil {
-			dec.known[listed{v, texts}] = names
+		names, err := decodeNames(ast.NewTerm(v), texts)
+		if err != nil || len(names) == 0 {
+			continue
 		}
+		dec.known[listed{v, texts}] = names
+		sandbox := &policy.Sandbox{Write: names}
+		if texts {
+			sandbox = &policy.Sandbox{DenyExec: names}
+		}
+		d := policy.Decision{Obligations: policy.Obligations{Sandbox: sandbox}}
+		dec.valid[&names[0]] = d.Validate(policy.KindPrompt) == nil
 	}
 	object.Foreach(func(_, below *ast.Term) { dec.learn(below.Value) })
 }
@@ -189,6 +202,21 @@ func decodeSandboxLimits(t *ast.Term, l *policy.SandboxLimits) error {
 		}
 		return err
 	})
+}
+
+// validate checks the shape of a decision, but for lists that were found to be
+// valid when the policy was loaded: they are long, and the same each time.
+func (dec *decoder) validate(d policy.Decision, kind policy.Kind) error {
+	if d.Obligations.Sandbox != nil {
+		sandbox := *d.Obligations.Sandbox
+		for _, list := range []*[]string{&sandbox.Write, &sandbox.Caches, &sandbox.Read, &sandbox.Hide, &sandbox.DenyExec} {
+			if len(*list) > 0 && dec.valid[&(*list)[0]] {
+				*list = nil
+			}
+		}
+		d.Obligations.Sandbox = &sandbox
+	}
+	return d.Validate(kind)
 }
 
 // names reads names as decodeNames does, but those that are known.

@@ -161,7 +161,7 @@ func (s *snapshot) decideValue(ctx context.Context, kind policy.Kind, input ast.
 			rule.Hint = s.hints[rule.ID]
 		}
 	}
-	if err := d.Validate(kind); err != nil {
+	if err := s.decoder.validate(d, kind); err != nil {
 		return policy.Decision{}, fmt.Errorf("malformed decision: %w", err)
 	}
 	return d, nil

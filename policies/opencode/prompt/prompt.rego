@@ -72,8 +72,8 @@ decision := {
 	names != []
 	count(names) == count(calls)
 	listed := array.flatten(names)
-	object.filter(settings.banned_commands, listed) == {}
-	object.filter(settings.ask_commands, listed) == {}
+	[name | some name in listed; settings.banned_commands[name]] == []
+	[name | some name in listed; settings.ask_commands[name]] == []
 	[redirect |
 		some redirect in input.prompt.command.redirects
 		redirect.dynamic == false
