@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"strconv"
 	"testing"
 
 	"opencode/policy"
@@ -11,7 +12,7 @@ func BenchmarkDecideRequest(b *testing.B) {
 }
 
 func BenchmarkDecidePrompt(b *testing.B) {
-	benchmarkDecide(b, bash([]string{"go", "test", "./..."}, []string{"git", "status"}, []string{"grep", "-r", "x"}))
+	benchmarkDecide(b, benchPrompt())
 }
 
 func benchmarkDecide(b *testing.B, in *policy.Input) {
@@ -26,6 +27,41 @@ func benchmarkDecide(b *testing.B, in *policy.Input) {
 			b.Fatal(d.Effect, err)
 		}
 	}
+}
+
+// BenchmarkDecideAnew times decisions on inputs that were not decided before:
+// each differs from the last where the policy looks.
+func BenchmarkDecideAnew(b *testing.B) {
+	e := byDefault(b)
+	for name, next := range map[string]func(n int) *policy.Input{
+		"request": func(n int) *policy.Input {
+			in := request("GET", "/session/status", "read", "execute")
+			in.Request.Segments = []string{"session", strconv.Itoa(n)}
+			return in
+		},
+		"prompt": func(n int) *policy.Input {
+			in := benchPrompt()
+			in.Prompt.Command.Calls[0].Argv = []string{"go", strconv.Itoa(n)}
+			return in
+		},
+	} {
+		b.Run(name, func(b *testing.B) {
+			n := 0
+			b.ReportAllocs()
+			for b.Loop() {
+				n++
+				if d, err := e.Decide(b.Context(), next(n)); err != nil || d.Effect != policy.Allow {
+					b.Fatal(d.Effect, err)
+				}
+			}
+		})
+	}
+}
+
+func benchPrompt() *policy.Input {
+	in := bash([]string{"go", "test", "./..."}, []string{"git", "status"}, []string{"grep", "-r", "x"})
+	in.Session = &policy.Session{ID: "ses_1", Agent: "build", Directory: "/p", Interactive: true}
+	return in
 }
 
 func BenchmarkReload(b *testing.B) {

@@ -3,7 +3,7 @@ package engine
 import (
 	"fmt"
 	"reflect"
-	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -30,13 +30,20 @@ func cachedInput() *policy.Input {
 	}
 }
 
+// wholeKey returns the key of an input of which everything is read.
+func wholeKey(in *policy.Input) (string, bool) {
+	k := &key{}
+	inputShape().key(k, in)
+	return string(k.b), !k.isLost()
+}
+
 func keyOf(t *testing.T, in *policy.Input) string {
 	t.Helper()
-	key, ok := appendKey(nil, in)
+	key, ok := wholeKey(in)
 	if !ok {
-		t.Fatal("a request has no key")
+		t.Fatal("the input has no key")
 	}
-	return string(key)
+	return key
 }
 
 // TestKeyIsWhole changes every value of an input, one at a time, found by
@@ -51,7 +58,7 @@ func TestKeyIsWhole(t *testing.T) {
 		in := cachedInput()
 		change(in)
 		changed++
-		if key, ok := appendKey(nil, in); ok && string(key) == base {
+		if key, ok := wholeKey(in); ok && key == base {
 			t.Errorf("%s is not in the key", path)
 		}
 	}
@@ -140,7 +147,7 @@ func TestKeysDoNotRunTogether(t *testing.T) {
 // what is asked for again stays.
 func TestCacheIsBounded(t *testing.T) {
 	t.Parallel()
-	c := newCache()
+	c := newDecisions()
 	key := func(i int) []byte { return fmt.Appendf(nil, "%0512d", i) }
 	hot := policy.Decision{Snapshot: "hot"}
 	c.keep(key(-1), hot)
@@ -152,7 +159,8 @@ func TestCacheIsBounded(t *testing.T) {
 			}
 		}
 	}
-	info := c.info()
+	var info policy.CacheInfo
+	c.add(&info)
 	if most := 2 * cacheShards * (shardBytes/(512+entryBytes) + 1); info.Entries > most || info.Evictions < 80_000 {
 		t.Errorf("%+v, want at most %d entries", info, most)
 	}
@@ -197,27 +205,30 @@ func TestCachedDecisionIsTheDecision(t *testing.T) {
 	}
 }
 
-// TestNotCached checks what is decided each time: prompts, and errors.
+// TestNotCached checks what is decided each time: what is too long, errors, and
+// all that a policy with an impure built-in decides.
 func TestNotCached(t *testing.T) {
 	t.Parallel()
 	e, err := New(t.Context(), Config{Default: policies.FS})
 	if err != nil {
 		t.Fatal(err)
 	}
-	prompt := policy.FromCall(time.Now(), policy.Principal{Kind: policy.PrincipalLocal}, policy.Call{Tool: "read", Root: "/p", Directory: "/p"})
-	for range 2 {
-		if _, err := e.Decide(t.Context(), prompt); err != nil {
-			t.Fatal(err)
-		}
-	}
 	long := cachedInput()
-	long.Request.Host = string(slices.Repeat([]byte("x"), keyBytes))
+	long.Request.Method = strings.Repeat("x", keyBytes)
 	for range 2 {
 		if _, err := e.Decide(t.Context(), long); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if info := e.Info().Cache; info != (policy.CacheInfo{}) {
-		t.Errorf("%+v, want nothing", info)
+	strange := policy.FromCall(time.Now(), policy.Principal{Kind: policy.PrincipalLocal}, policy.Call{
+		Tool: "read", Root: "/p", Directory: "/p", Args: map[string]any{"x": make(chan int)},
+	})
+	for range 2 {
+		if d, err := e.Decide(t.Context(), strange); err == nil || d.Effect != policy.Deny {
+			t.Errorf("Decide = %v, error %v, want an error and a denial", d.Effect, err)
+		}
+	}
+	if want := (policy.CacheInfo{Bypasses: 4}); e.Info().Cache != want {
+		t.Errorf("%+v, want %+v", e.Info().Cache, want)
 	}
 }

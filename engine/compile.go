@@ -33,8 +33,6 @@ type compiled struct {
 	// pure are the functions of extensions whose results hang on their arguments
 	// alone, by the names that Rego has for them.
 	pure map[string]bool
-	// impure reports whether there are others.
-	impure bool
 }
 
 // compile parses, checks and compiles the policy. Errors name file and line.
@@ -51,6 +49,7 @@ func (s *sources) compile() (*compiled, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.addTeams(data, modules)
 	compiler, err := s.compiler()
 	if err != nil {
 		return nil, err
@@ -62,11 +61,32 @@ func (s *sources) compile() (*compiled, error) {
 		return nil, compileErrors(compiler.Errors)
 	}
 	c := &compiled{modules: modules, compiler: compiler, data: data, at: at, owner: owner}
-	c.pure, c.impure = s.pureExtensions()
+	c.pure = s.pureExtensions()
 	if err := c.checkEntrypoints(); err != nil {
 		return nil, err
 	}
 	return c, nil
+}
+
+// addTeams adds to the data which teams are loaded, so that rules need not look
+// for what none of them gives. Whatever else comes to take part in decisions as
+// teams do must be among them.
+func (s *sources) addTeams(data map[string]any, modules map[string]*ast.Module) {
+	if s.only {
+		return
+	}
+	teams := map[string]any{}
+	for _, m := range modules {
+		if path := packagePath(m); len(path) > 1 && path[0] == "team" && !strings.HasSuffix(path[len(path)-1], "_test") {
+			teams[path[1]] = true
+		}
+	}
+	if given, ok := data["team"].(map[string]any); ok {
+		for name := range given {
+			teams[name] = true
+		}
+	}
+	override(data, map[string]any{"opencode": map[string]any{"loaded": map[string]any{"teams": teams}}})
 }
 
 // exists reports whether there is something at a path of a document.

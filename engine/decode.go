@@ -10,10 +10,50 @@ import (
 	"opencode/policy"
 )
 
-// decodeDecision reads a decision document strictly: a member that is not
-// known, a missing one that must be there and a value of the wrong type are
-// errors.
-func decodeDecision(t *ast.Term) (policy.Decision, error) {
+// decoder reads decision documents. It knows the names that lists of the
+// configuration hold, which stand in most decisions as they are in the data.
+type decoder struct {
+	known map[listed][]string
+	// valid are the lists that are known and that a sandbox may have, by their
+	// first elements.
+	valid map[*string]bool
+}
+
+// listed is an object of names and how they are read.
+type listed struct {
+	object ast.Value // the very one, compared by identity
+	texts  bool
+}
+
+// learn reads the lists below a value of the policy's data beforehand. Nobody
+// may change them from then on.
+func (dec *decoder) learn(v ast.Value) {
+	object, ok := v.(ast.Object)
+	if !ok {
+		return
+	}
+	if dec.known == nil {
+		dec.known, dec.valid = map[listed][]string{}, map[*string]bool{}
+	}
+	for _, texts := range []bool{false, true} {
+		names, err := decodeNames(ast.NewTerm(v), texts)
+		if err != nil || len(names) == 0 {
+			continue
+		}
+		dec.known[listed{v, texts}] = names
+		sandbox := &policy.Sandbox{Write: names}
+		if texts {
+			sandbox = &policy.Sandbox{DenyExec: names}
+		}
+		d := policy.Decision{Obligations: policy.Obligations{Sandbox: sandbox}}
+		dec.valid[&names[0]] = d.Validate(policy.KindPrompt) == nil
+	}
+	object.Foreach(func(_, below *ast.Term) { dec.learn(below.Value) })
+}
+
+// decision reads a decision document strictly: a member that is not known, a
+// missing one that must be there and a value of the wrong type are errors.
+func (dec *decoder) decision(t *ast.Term) (policy.Decision, error) {
 	var d policy.Decision
 	seen := false
 	err := eachMember(t, func(key string, v *ast.Term) error {
@@ -27,7 +67,7 @@ func decodeDecision(t *ast.Term) (policy.Decision, error) {
 		case "needs":
 			d.Needs, err = decodeList(v, decodeString)
 		case "obligations":
-			d.Obligations, err = decodeObligations(v)
+			d.Obligations, err = dec.obligations(v)
 		default:
 			err = errUnknownMember
 		}
@@ -70,7 +110,7 @@ func decodeRule(t *ast.Term) (policy.Rule, error) {
 	return r, err
 }
 
-func decodeObligations(t *ast.Term) (policy.Obligations, error) {
+func (dec *decoder) obligations(t *ast.Term) (policy.Obligations, error) {
 	var o policy.Obligations
 	err := eachMember(t, func(key string, v *ast.Term) error {
 		var err error
@@ -86,7 +126,7 @@ func decodeObligations(t *ast.Term) (policy.Obligations, error) {
 			err = decodeAsk(v, o.Ask)
 		case "sandbox":
 			o.Sandbox = new(policy.Sandbox)
-			err = decodeSandbox(v, o.Sandbox)
+			err = dec.sandbox(v, o.Sandbox)
 		default:
 			err = errUnknownMember
 		}
@@ -116,26 +156,26 @@ func decodeAsk(t *ast.Term, a *policy.AskTerms) error {
 	})
 }
 
-func decodeSandbox(t *ast.Term, s *policy.Sandbox) error {
+func (dec *decoder) sandbox(t *ast.Term, s *policy.Sandbox) error {
 	return eachMember(t, func(key string, v *ast.Term) error {
 		var err error
 		switch key {
 		case "network":
 			s.Network, err = decodeBool(v)
 		case "write":
-			s.Write, err = decodeNames(v, false)
+			s.Write, err = dec.names(v, false)
 		case "create":
-			s.Create, err = decodeNames(v, false)
+			s.Create, err = dec.names(v, false)
 		case "caches":
-			s.Caches, err = decodeNames(v, false)
+			s.Caches, err = dec.names(v, false)
 		case "read":
-			s.Read, err = decodeNames(v, false)
+			s.Read, err = dec.names(v, false)
 		case "hide":
-			s.Hide, err = decodeNames(v, false)
+			s.Hide, err = dec.names(v, false)
 		case "deny_exec":
-			s.DenyExec, err = decodeNames(v, true)
+			s.DenyExec, err = dec.names(v, true)
 		case "require":
-			s.Require, err = decodeNames(v, false)
+			s.Require, err = dec.names(v, false)
 		case "limits":
 			err = decodeSandboxLimits(v, &s.Limits)
 		default:
@@ -162,6 +202,31 @@ func decodeSandboxLimits(t *ast.Term, l *policy.SandboxLimits) error {
 		}
 		return err
 	})
+}
+
+// validate checks the shape of a decision, but for lists that were found to be
+// valid when the policy was loaded: they are long, and the same each time.
+func (dec *decoder) validate(d policy.Decision, kind policy.Kind) error {
+	if d.Obligations.Sandbox != nil {
+		sandbox := *d.Obligations.Sandbox
+		for _, list := range []*[]string{&sandbox.Write, &sandbox.Caches, &sandbox.Read, &sandbox.Hide, &sandbox.DenyExec} {
+			if len(*list) > 0 && dec.valid[&(*list)[0]] {
+				*list = nil
+			}
+		}
+		d.Obligations.Sandbox = &sandbox
+	}
+	return d.Validate(kind)
+}
+
+// names reads names as decodeNames does, but those that are known.
+func (dec *decoder) names(t *ast.Term, texts bool) ([]string, error) {
+	if _, ok := t.Value.(ast.Object); ok {
+		if names, ok := dec.known[listed{t.Value, texts}]; ok {
+			return names, nil
+		}
+	}
+	return decodeNames(t, texts)
 }
 
 // decodeNames reads names that stand in an array, or are the keys of an object

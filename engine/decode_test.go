@@ -80,7 +80,7 @@ func FuzzDecodeDecision(f *testing.F) {
 		if err != nil {
 			return // no value that Rego could give
 		}
-		got, err := decodeDecision(ast.NewTerm(value))
+		got, err := new(decoder).decision(ast.NewTerm(value))
 		if err != nil {
 			if got.Effect != policy.Deny {
 				t.Fatalf("error %v with effect %v", err, got.Effect)

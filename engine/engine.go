@@ -52,6 +52,7 @@ type Engine struct {
 	cfg    Config
 	snap   atomic.Pointer[snapshot]
 	reload sync.Mutex // held while a snapshot is built, so that the last one wins
+	keys   sync.Pool  // of keys, to be filled anew
 }
 
 var _ policy.Decider = (*Engine)(nil)
@@ -83,7 +84,7 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	e := &Engine{cfg: cfg}
+	e := &Engine{cfg: cfg, keys: sync.Pool{New: newKey}}
 	if _, err := e.Reload(ctx); err != nil {
 		return nil, err
 	}
@@ -139,28 +140,42 @@ func (e *Engine) decide(ctx context.Context, snap *snapshot, in *policy.Input) (
 	if ctx == nil || in == nil {
 		return policy.Decision{Snapshot: snap.digest}, errNoInput
 	}
-	var room [keyRoom]byte
-	key, hasKey := appendKey(room[:0], in)
-	// A Wasm module may remember what it was asked.
-	if hasKey = hasKey && snap.guests == nil && !snap.impure; hasKey {
-		if d, ok := snap.cache.decision(key); ok {
-			return d, nil
-		}
+	q := snap.queries[in.Kind]
+	if q == nil {
+		return e.evaluate(ctx, snap, in)
 	}
+	if q.impure != "" {
+		q.decisions.bypasses.Add(1)
+		return e.evaluate(ctx, snap, in)
+	}
+	k, _ := e.keys.Get().(*key)
+	defer e.keys.Put(k)
+	k.reset()
+	q.reads.key(k, in)
+	if k.isLost() {
+		q.decisions.bypasses.Add(1)
+		return e.evaluate(ctx, snap, in)
+	}
+	if d, ok := q.decisions.decision(k.b); ok {
+		return d, nil
+	}
+	d, err := e.evaluate(ctx, snap, in)
+	if err == nil {
+		q.decisions.keep(k.b, d)
+	}
+	return d, err
+}
+
+// evaluate decides without the cache.
+func (e *Engine) evaluate(ctx context.Context, snap *snapshot, in *policy.Input) (policy.Decision, error) {
 	ctx, cancel := context.WithTimeout(ctx, e.cfg.Timeout)
 	defer cancel()
 	d, err := snap.decide(ctx, in)
 	if err != nil {
 		return policy.Decision{Snapshot: snap.digest}, fmt.Errorf("policy %.12s: %w", snap.digest, err)
 	}
-	if hasKey {
-		snap.cache.keep(key, d)
-	}
 	return d, nil
 }
-
-// keyRoom is how long a key may be to be made without an allocation.
-const keyRoom = 1 << 10
 
 // Digest returns the digest of the policy in force, "" if there is none.
 func (e *Engine) Digest() string {
@@ -178,7 +193,9 @@ func (e *Engine) Info() policy.Info {
 		return policy.Info{}
 	}
 	info := snap.info
-	info.Cache = snap.cache.info()
 	info.Extensions = snap.extensions.info()
+	for _, q := range snap.queries {
+		q.decisions.add(&info.Cache)
+	}
 	return info
 }

@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
-	"github.com/open-policy-agent/opa/v1/rego"
 	"github.com/open-policy-agent/opa/v1/topdown"
 
 	"opencode/policy"
@@ -39,7 +38,7 @@ func (e *Engine) Explain(ctx context.Context, in *policy.Input) (policy.Decision
 	if err != nil {
 		return d, nil, err
 	}
-	if _, err := snap.eval(ctx, in.Kind, input, rego.EvalQueryTracer(tracer)); err != nil {
+	if _, err := snap.eval(ctx, in.Kind, input, tracer); err != nil {
 		return d, nil, err
 	}
 	return d, tracer.steps, nil

@@ -12,7 +12,6 @@ import (
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/rego"
-	"github.com/open-policy-agent/opa/v1/tester"
 	"github.com/open-policy-agent/opa/v1/types"
 
 	"opencode/extension"
@@ -143,20 +142,17 @@ func (s *sources) capabilities() *ast.Capabilities {
 	return caps
 }
 
-// pureExtensions returns which functions of extensions are pure, and whether
-// there are others.
-func (s *sources) pureExtensions() (pure map[string]bool, impure bool) {
-	pure = map[string]bool{}
+// pureExtensions returns which functions of extensions are pure.
+func (s *sources) pureExtensions() map[string]bool {
+	pure := map[string]bool{}
 	for name, e := range s.extensions {
 		for function, f := range e.parsed.Functions {
 			if f.Pure {
 				pure[regoName(name, function)] = true
-			} else {
-				impure = true
 			}
 		}
 	}
-	return pure, impure
+	return pure
 }
 
 // declaration is a function as the compiler knows it.
@@ -233,33 +229,16 @@ func (list extensions) info() []policy.ExtensionInfo {
 	return out
 }
 
-// each goes through the functions of all modules.
-func (list extensions) each(do func(*rego.Function, rego.BuiltinDyn)) {
+// builtins are the functions of all modules.
+func (list extensions) builtins() builtins {
+	var out builtins
 	for _, m := range list {
 		manifest := m.Manifest()
 		for _, name := range slices.Sorted(maps.Keys(manifest.Functions)) {
 			c := &extensionCall{module: m, name: name, f: manifest.Functions[name], rego: regoName(manifest.Name, name)}
-			do(declaration(manifest, name), c.builtin)
+			out = append(out, builtin{declaration(manifest, name), c.builtin})
 		}
 	}
-}
-
-// options returns what makes the functions callable from a query.
-func (list extensions) options() []func(*rego.Rego) {
-	var opts []func(*rego.Rego)
-	list.each(func(d *rego.Function, f rego.BuiltinDyn) { opts = append(opts, rego.FunctionDyn(d, f)) })
-	return opts
-}
-
-// forTests returns what makes the functions callable from tests.
-func (list extensions) forTests() []*tester.Builtin {
-	var out []*tester.Builtin
-	list.each(func(d *rego.Function, f rego.BuiltinDyn) {
-		out = append(out, &tester.Builtin{
-			Decl: &ast.Builtin{Name: d.Name, Description: d.Description, Decl: d.Decl, Nondeterministic: d.Nondeterministic},
-			Func: rego.FunctionDyn(d, f),
-		})
-	})
 	return out
 }
 

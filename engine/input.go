@@ -11,244 +11,299 @@ import (
 	"opencode/policy/shell"
 )
 
-// inputValue builds the value of an input document as Rego sees it. It says
-// the same as the JSON of the document, which a test holds it to, without the
-// way through text.
+// inputShape says how an input document is made into a key and into the value
+// that Rego sees. The value says the same as the JSON of the document, which a
+// test holds it to, without the way through text.
+func inputShape() shape[policy.Input] {
+	type input = policy.Input
+	return shape[input]{
+		integer("version", func(in *input) int64 { return int64(in.Version) }),
+		str("kind", func(in *input) string { return string(in.Kind) }),
+		part("time", func(in *input) *policy.Time { return &in.Time }, nil, shape[policy.Time]{
+			integer("unix", func(t *policy.Time) int64 { return t.Unix }),
+			str("weekday", func(t *policy.Time) string { return t.Weekday }),
+			integer("hour", func(t *policy.Time) int64 { return int64(t.Hour) }),
+		}),
+		part("principal", func(in *input) *policy.Principal { return &in.Principal }, nil, principalShape()),
+		part("request", func(in *input) *policy.Request { return in.Request }, nil, requestShape()),
+		part("prompt", func(in *input) *policy.Prompt { return in.Prompt }, nil, promptShape()),
+		part("session", func(in *input) *policy.Session { return in.Session }, nil, sessionShape()),
+		part("host", func(in *input) *policy.Host { return in.Host }, nil, hostShape()),
+	}
+}
+
+// inputValue returns the whole of an input document as Rego sees it.
 func inputValue(in *policy.Input) (ast.Value, error) {
-	o := newObject(8)
-	o.num("version", int64(in.Version))
-	o.str("kind", string(in.Kind))
-	o.add("time", object3("unix", ast.NewTerm(number(in.Time.Unix)), "weekday", ast.StringTerm(in.Time.Weekday), "hour", ast.NewTerm(number(int64(in.Time.Hour)))))
-	o.add("principal", principalTerm(&in.Principal))
-	if in.Request != nil {
-		o.add("request", requestTerm(in.Request))
+	t, err := inputShape().term(in)
+	if err != nil {
+		return nil, err
 	}
-	if in.Prompt != nil {
-		t, err := promptTerm(in.Prompt)
-		if err != nil {
-			return nil, err
-		}
-		o.add("prompt", t)
-	}
-	if in.Session != nil {
-		o.add("session", sessionTerm(in.Session))
-	}
-	if in.Host != nil {
-		o.add("host", hostTerm(in.Host))
-	}
-	return o.term().Value, nil
+	return t.Value, nil
 }
 
-func principalTerm(p *policy.Principal) *ast.Term {
-	o := newObject(7)
-	o.str("kind", string(p.Kind))
-	o.str("id", p.ID)
-	o.str("name", p.Name)
-	o.strs("permissions", p.Permissions)
-	o.flag("expired", p.Expired)
-	if p.ExpiresInDays == nil {
-		o.null("expires_in_days")
-	} else {
-		o.num("expires_in_days", int64(*p.ExpiresInDays))
+func principalShape() shape[policy.Principal] {
+	type principal = policy.Principal
+	return shape[principal]{
+		str("kind", func(p *principal) string { return string(p.Kind) }),
+		str("id", func(p *principal) string { return p.ID }),
+		str("name", func(p *principal) string { return p.Name }),
+		strs("permissions", func(p *principal) []string { return p.Permissions }),
+		boolean("expired", func(p *principal) bool { return p.Expired }),
+		leaf("expires_in_days", func(p *principal) *int { return p.ExpiresInDays }, func(k *key, days *int) {
+			k.flag(days != nil)
+			if days != nil {
+				k.number(int64(*days))
+			}
+		}, func(days *int) *ast.Term {
+			if days == nil {
+				return ast.NullTerm()
+			}
+			return intTerm(int64(*days))
+		}),
+		table("attributes", func(p *principal) map[string]string { return p.Attributes }, (*key).text, nil,
+			func(s string) (*ast.Term, error) { return strTerm(s), nil }),
 	}
-	attributes := newObject(len(p.Attributes))
-	for k, v := range p.Attributes {
-		attributes.str(k, v)
+}
+
+func requestShape() shape[policy.Request] {
+	type request = policy.Request
+	return shape[request]{
+		str("method", func(r *request) string { return r.Method }),
+		str("path", func(r *request) string { return r.Path }),
+		optional("route", func(r *request) *string { return r.Route }),
+		strs("segments", func(r *request) []string { return r.Segments }),
+		boolean("canonical", func(r *request) bool { return r.Canonical }),
+		table("query", func(r *request) map[string][]string { return r.Query }, (*key).texts, nil,
+			func(list []string) (*ast.Term, error) { return textsTerm(list), nil }),
+		str("host", func(r *request) string { return r.Host }),
+		optional("origin", func(r *request) *string { return r.Origin }),
+		boolean("websocket", func(r *request) bool { return r.WebSocket }),
+		part("remote", func(r *request) *policy.Remote { return &r.Remote }, nil, shape[policy.Remote]{
+			str("ip", func(r *policy.Remote) string { return r.IP }),
+			boolean("loopback", func(r *policy.Remote) bool { return r.Loopback }),
+		}),
+		integer("bytes", func(r *request) int64 { return r.Bytes }),
+		part("directory", func(r *request) *policy.Directory { return r.Directory }, ast.NullTerm(), shape[policy.Directory]{
+			str("raw", func(d *policy.Directory) string { return d.Raw }),
+			str("real", func(d *policy.Directory) string { return d.Real }),
+			boolean("inside", func(d *policy.Directory) bool { return d.Inside }),
+		}),
 	}
-	o.add("attributes", attributes.term())
-	return o.term()
 }
 
-func requestTerm(r *policy.Request) *ast.Term {
-	o := newObject(12)
-	o.str("method", r.Method)
-	o.str("path", r.Path)
-	o.optional("route", r.Route)
-	o.strs("segments", r.Segments)
-	o.flag("canonical", r.Canonical)
-	query := newObject(len(r.Query))
-	for k, v := range r.Query {
-		query.strs(k, v)
+func promptShape() shape[policy.Prompt] {
+	type prompt = policy.Prompt
+	return shape[prompt]{
+		str("tool", func(p *prompt) string { return p.Tool }),
+		table("args", func(p *prompt) map[string]any { return p.Args }, (*key).value, isPlain, argTerm),
+		part("command", func(p *prompt) *shell.Command { return p.Command }, nil, shape[shell.Command]{
+			list("calls", func(c *shell.Command) []shell.Call { return c.Calls }, keyCall, callTerm()),
+			list("redirects", func(c *shell.Command) []shell.Redirect { return c.Redirects }, keyRedirect, redirectTerm()),
+			list("files", func(c *shell.Command) []shell.File { return c.Files }, keyFile, fileTerm()),
+			strs("assigns", func(c *shell.Command) []string { return c.Assigns }),
+			boolean("dynamic", func(c *shell.Command) bool { return c.Dynamic }),
+			boolean("parsed", func(c *shell.Command) bool { return c.Parsed }),
+			optional("problem", func(c *shell.Command) *string { return c.Problem }),
+		}),
+		list("paths", func(p *prompt) []fspath.Path { return p.Paths }, keyPath, pathTerm()),
+		part("content", func(p *prompt) *policy.Content { return p.Content }, nil, shape[policy.Content]{
+			integer("bytes", func(c *policy.Content) int64 { return int64(c.Bytes) }),
+			integer("lines", func(c *policy.Content) int64 { return int64(c.Lines) }),
+		}),
 	}
-	o.add("query", query.term())
-	o.str("host", r.Host)
-	o.optional("origin", r.Origin)
-	o.flag("websocket", r.WebSocket)
-	remote := newObject(2)
-	remote.str("ip", r.Remote.IP)
-	remote.flag("loopback", r.Remote.Loopback)
-	o.add("remote", remote.term())
-	o.num("bytes", r.Bytes)
-	if r.Directory == nil {
-		o.null("directory")
-	} else {
-		o.add("directory", object3("raw", ast.StringTerm(r.Directory.Raw), "real", ast.StringTerm(r.Directory.Real), "inside", ast.InternedTerm(r.Directory.Inside)))
+}
+
+func argTerm(v any) (*ast.Term, error) {
+	value, err := ast.InterfaceToValue(v)
+	if err != nil {
+		return nil, fmt.Errorf("input: prompt.args: %w", err)
 	}
-	return o.term()
+	return ast.NewTerm(value), nil
 }
 
-func promptTerm(p *policy.Prompt) (*ast.Term, error) {
-	o := newObject(5)
-	o.str("tool", p.Tool)
-	args := ast.ObjectTerm()
-	if p.Args != nil {
-		v, err := ast.InterfaceToValue(p.Args)
-		if err != nil {
-			return nil, fmt.Errorf("input: prompt.args: %w", err)
-		}
-		args = ast.NewTerm(v)
+func sessionShape() shape[policy.Session] {
+	type session = policy.Session
+	return shape[session]{
+		str("id", func(s *session) string { return s.ID }),
+		optional("parent", func(s *session) *string { return s.Parent }),
+		integer("depth", func(s *session) int64 { return int64(s.Depth) }),
+		str("agent", func(s *session) string { return s.Agent }),
+		str("directory", func(s *session) string { return s.Directory }),
+		boolean("interactive", func(s *session) bool { return s.Interactive }),
+		list("approvals", func(s *session) []policy.Approval { return s.Approvals }, keyApproval, approvalTerm()),
+		list("restrictions", func(s *session) []policy.Restriction { return s.Restrictions }, keyRestriction, restrictionTerm()),
 	}
-	o.add("args", args)
-	if p.Command != nil {
-		o.add("command", commandTerm(p.Command))
+}
+
+func hostShape() shape[policy.Host] {
+	type sandbox = policy.HostSandbox
+	return shape[policy.Host]{
+		str("os", func(h *policy.Host) string { return h.OS }),
+		part("sandbox", func(h *policy.Host) *sandbox { return &h.Sandbox }, nil, shape[sandbox]{
+			strs("holds", func(s *sandbox) []string { return s.Holds }),
+			integer("landlock", func(s *sandbox) int64 { return int64(s.Landlock) }),
+			boolean("seccomp", func(s *sandbox) bool { return s.Seccomp }),
+			boolean("namespaces", func(s *sandbox) bool { return s.Namespaces }),
+		}),
 	}
-	o.add("paths", listTerm(p.Paths, pathTerm))
-	if p.Content != nil {
-		content := newObject(2)
-		content.num("bytes", int64(p.Content.Bytes))
-		content.num("lines", int64(p.Content.Lines))
-		o.add("content", content.term())
+}
+
+// What stands in a list is taken whole. Key and value of a type stand beside
+// each other here, so that a new member is seen to be missing in both.
+
+func keyCall(k *key, c *shell.Call) {
+	k.text(c.Name)
+	k.texts(c.Argv)
+	k.text(c.Path)
+	k.text(c.Subcommand)
+	k.text(c.Operand)
+	k.text(c.Plain)
+	k.texts(c.Effects)
+	k.optional(c.Code)
+	k.flag(c.Dynamic)
+	k.texts(c.Via)
+	k.text(c.Text)
+}
+
+func callTerm() func(*shell.Call) *ast.Term {
+	names := nameTerms("name", "argv", "path", "subcommand", "operand", "plain", "effects", "code", "dynamic", "via", "text")
+	return func(c *shell.Call) *ast.Term {
+		return objectTerm(
+			names, strTerm(c.Name), textsTerm(c.Argv), strTerm(c.Path), strTerm(c.Subcommand), strTerm(c.Operand), strTerm(c.Plain),
+			textsTerm(c.Effects), optionalTerm(c.Code), ast.InternedTerm(c.Dynamic), textsTerm(c.Via), strTerm(c.Text),
+		)
 	}
-	return o.term(), nil
 }
 
-func commandTerm(c *shell.Command) *ast.Term {
-	o := newObject(7)
-	o.add("calls", listTerm(c.Calls, func(c *shell.Call) *ast.Term {
-		o := newObject(11)
-		o.str("name", c.Name)
-		o.strs("argv", c.Argv)
-		o.str("path", c.Path)
-		o.str("subcommand", c.Subcommand)
-		o.str("operand", c.Operand)
-		o.str("plain", c.Plain)
-		o.strs("effects", c.Effects)
-		o.optional("code", c.Code)
-		o.flag("dynamic", c.Dynamic)
-		o.strs("via", c.Via)
-		o.str("text", c.Text)
-		return o.term()
-	}))
-	o.add("redirects", listTerm(c.Redirects, func(r *shell.Redirect) *ast.Term {
-		o := newObject(4)
-		o.str("op", r.Op)
-		o.str("target", r.Target)
-		o.str("access", r.Access)
-		o.flag("dynamic", r.Dynamic)
-		return o.term()
-	}))
-	o.add("files", listTerm(c.Files, func(f *shell.File) *ast.Term {
-		o := newObject(7)
-		o.str("path", f.Path)
-		o.str("access", f.Access)
-		o.str("by", f.By)
-		o.flag("home", f.Home)
-		o.flag("glob", f.Glob)
-		o.flag("recursive", f.Recursive)
-		o.flag("dynamic", f.Dynamic)
-		return o.term()
-	}))
-	o.strs("assigns", c.Assigns)
-	o.flag("dynamic", c.Dynamic)
-	o.flag("parsed", c.Parsed)
-	o.optional("problem", c.Problem)
-	return o.term()
+func keyRedirect(k *key, r *shell.Redirect) {
+	k.text(r.Op)
+	k.text(r.Target)
+	k.text(r.Access)
+	k.flag(r.Dynamic)
 }
 
-func pathTerm(p *fspath.Path) *ast.Term {
-	o := newObject(10)
-	o.str("raw", p.Raw)
-	o.str("real", p.Real)
-	o.str("relative", p.Relative)
-	o.flag("inside", p.Inside)
-	o.str("access", string(p.Access))
-	o.flag("exists", p.Exists)
-	o.flag("link", p.Link)
-	o.str("kind", p.Kind)
-	o.str("class", p.Class)
-	o.optional("problem", p.Problem)
-	return o.term()
-}
-
-func sessionTerm(s *policy.Session) *ast.Term {
-	o := newObject(8)
-	o.str("id", s.ID)
-	o.optional("parent", s.Parent)
-	o.num("depth", int64(s.Depth))
-	o.str("agent", s.Agent)
-	o.str("directory", s.Directory)
-	o.flag("interactive", s.Interactive)
-	o.add("approvals", listTerm(s.Approvals, func(a *policy.Approval) *ast.Term {
-		o := newObject(2)
-		o.str("tool", a.Tool)
-		o.str("pattern", a.Pattern)
-		return o.term()
-	}))
-	o.add("restrictions", listTerm(s.Restrictions, func(r *policy.Restriction) *ast.Term {
-		o := newObject(3)
-		o.str("permission", r.Permission)
-		o.str("pattern", r.Pattern)
-		o.str("action", r.Action)
-		return o.term()
-	}))
-	return o.term()
-}
-
-func hostTerm(h *policy.Host) *ast.Term {
-	o := newObject(2)
-	o.str("os", h.OS)
-	sandbox := newObject(4)
-	sandbox.strs("holds", h.Sandbox.Holds)
-	sandbox.num("landlock", int64(h.Sandbox.Landlock))
-	sandbox.flag("seccomp", h.Sandbox.Seccomp)
-	sandbox.flag("namespaces", h.Sandbox.Namespaces)
-	o.add("sandbox", sandbox.term())
-	return o.term()
-}
-
-// objectBuilder gathers the members of an object.
-type objectBuilder struct{ members [][2]*ast.Term }
-
-func newObject(size int) *objectBuilder {
-	return &objectBuilder{members: make([][2]*ast.Term, 0, size)}
-}
-
-func (o *objectBuilder) add(key string, v *ast.Term) {
-	o.members = append(o.members, [2]*ast.Term{ast.InternedTerm(key), v})
-}
-
-func (o *objectBuilder) str(key, v string)       { o.add(key, ast.StringTerm(v)) }
-func (o *objectBuilder) num(key string, v int64) { o.add(key, ast.NewTerm(number(v))) }
-func (o *objectBuilder) flag(key string, v bool) { o.add(key, ast.InternedTerm(v)) }
-func (o *objectBuilder) null(key string)         { o.add(key, ast.NullTerm()) }
-
-func (o *objectBuilder) optional(key string, v *string) {
-	if v == nil {
-		o.null(key)
-		return
+func redirectTerm() func(*shell.Redirect) *ast.Term {
+	names := nameTerms("op", "target", "access", "dynamic")
+	return func(r *shell.Redirect) *ast.Term {
+		return objectTerm(names, strTerm(r.Op), strTerm(r.Target), strTerm(r.Access), ast.InternedTerm(r.Dynamic))
 	}
-	o.str(key, *v)
 }
 
-func (o *objectBuilder) strs(key string, v []string) {
-	terms := make([]*ast.Term, len(v))
-	for i, s := range v {
-		terms[i] = ast.StringTerm(s)
+func keyFile(k *key, f *shell.File) {
+	k.text(f.Path)
+	k.text(f.Access)
+	k.text(f.By)
+	k.flag(f.Home)
+	k.flag(f.Glob)
+	k.flag(f.Recursive)
+	k.flag(f.Dynamic)
+}
+
+func fileTerm() func(*shell.File) *ast.Term {
+	names := nameTerms("path", "access", "by", "home", "glob", "recursive", "dynamic")
+	return func(f *shell.File) *ast.Term {
+		return objectTerm(
+			names, strTerm(f.Path), strTerm(f.Access), strTerm(f.By), ast.InternedTerm(f.Home), ast.InternedTerm(f.Glob),
+			ast.InternedTerm(f.Recursive), ast.InternedTerm(f.Dynamic),
+		)
 	}
-	o.add(key, ast.ArrayTerm(terms...))
 }
 
-func (o *objectBuilder) term() *ast.Term { return ast.ObjectTerm(o.members...) }
+func keyPath(k *key, p *fspath.Path) {
+	k.text(p.Raw)
+	k.text(p.Real)
+	k.text(p.Relative)
+	k.flag(p.Inside)
+	k.text(string(p.Access))
+	k.flag(p.Exists)
+	k.flag(p.Link)
+	k.text(p.Kind)
+	k.text(p.Class)
+	k.optional(p.Problem)
+}
 
-func object3(k1 string, v1 *ast.Term, k2 string, v2 *ast.Term, k3 string, v3 *ast.Term) *ast.Term {
-	return ast.ObjectTerm(
-		[2]*ast.Term{ast.InternedTerm(k1), v1},
-		[2]*ast.Term{ast.InternedTerm(k2), v2},
-		[2]*ast.Term{ast.InternedTerm(k3), v3},
-	)
+func pathTerm() func(*fspath.Path) *ast.Term {
+	names := nameTerms("raw", "real", "relative", "inside", "access", "exists", "link", "kind", "class", "problem")
+	return func(p *fspath.Path) *ast.Term {
+		return objectTerm(
+			names, strTerm(p.Raw), strTerm(p.Real), strTerm(p.Relative), ast.InternedTerm(p.Inside), strTerm(string(p.Access)),
+			ast.InternedTerm(p.Exists), ast.InternedTerm(p.Link), strTerm(p.Kind), strTerm(p.Class), optionalTerm(p.Problem),
+		)
+	}
+}
+
+func keyApproval(k *key, a *policy.Approval) {
+	k.text(a.Tool)
+	k.text(a.Pattern)
+}
+
+func approvalTerm() func(*policy.Approval) *ast.Term {
+	names := nameTerms("tool", "pattern")
+	return func(a *policy.Approval) *ast.Term { return objectTerm(names, strTerm(a.Tool), strTerm(a.Pattern)) }
+}
+
+func keyRestriction(k *key, r *policy.Restriction) {
+	k.text(r.Permission)
+	k.text(r.Pattern)
+	k.text(r.Action)
+}
+
+func restrictionTerm() func(*policy.Restriction) *ast.Term {
+	names := nameTerms("permission", "pattern", "action")
+	return func(r *policy.Restriction) *ast.Term {
+		return objectTerm(names, strTerm(r.Permission), strTerm(r.Pattern), strTerm(r.Action))
+	}
+}
+
+// nameTerms returns the names of an object's members, made once.
+func nameTerms(names ...string) []*ast.Term {
+	terms := make([]*ast.Term, len(names))
+	for i, name := range names {
+		terms[i] = ast.StringTerm(name)
+	}
+	return terms
+}
+
+// objectTerm returns an object of names and as many values.
+func objectTerm(names []*ast.Term, values ...*ast.Term) *ast.Term {
+	var room [12][2]*ast.Term
+	members := room[:0]
+	for i, name := range names {
+		members = append(members, [2]*ast.Term{name, values[i]})
+	}
+	return ast.ObjectTerm(members...)
+}
+
+// strTerm returns a text; that of none is everywhere.
+func strTerm(s string) *ast.Term {
+	if s == "" {
+		return ast.InternedTerm("")
+	}
+	return ast.StringTerm(s)
+}
+
+func optionalTerm(s *string) *ast.Term {
+	if s == nil {
+		return ast.NullTerm()
+	}
+	return strTerm(*s)
+}
+
+func textsTerm(list []string) *ast.Term {
+	if len(list) == 0 {
+		return ast.InternedEmptyArray
+	}
+	terms := make([]*ast.Term, len(list))
+	for i, s := range list {
+		terms[i] = strTerm(s)
+	}
+	return ast.ArrayTerm(terms...)
 }
 
 func listTerm[T any](list []T, term func(*T) *ast.Term) *ast.Term {
+	if len(list) == 0 {
+		return ast.InternedEmptyArray
+	}
 	terms := make([]*ast.Term, len(list))
 	for i := range list {
 		terms[i] = term(&list[i])
@@ -256,4 +311,4 @@ func listTerm[T any](list []T, term func(*T) *ast.Term) *ast.Term {
 	return ast.ArrayTerm(terms...)
 }
 
-func number(n int64) ast.Value { return ast.Number(strconv.FormatInt(n, 10)) }
+func intTerm(n int64) *ast.Term { return ast.NewTerm(ast.Number(strconv.FormatInt(n, 10))) }

@@ -37,10 +37,11 @@ var ErrMask = errors.New("policy " + maskPackage)
 // event as the input. None are wanted where no policy says so. On an error
 // nothing of the event may be shipped that could have been masked.
 func (e *Engine) Mask(ctx context.Context, event any) ([]any, error) {
-	snap := e.snap.Load()
+	snap := e.hold()
 	if snap == nil {
 		return nil, fmt.Errorf("%w: %w", ErrMask, errNoPolicy)
 	}
+	defer snap.guests.release()
 	if snap.mask == nil {
 		return nil, nil
 	}
@@ -79,13 +80,13 @@ func (s *snapshot) maskOf(ctx context.Context, event any) ([]any, error) {
 
 // prepareMask returns the query for what must be masked, or nil if no policy
 // says anything about it.
-func prepareMask(ctx context.Context, c *ast.Compiler, store storage.Store, txn storage.Transaction) (*rego.PreparedEvalQuery, error) {
+func prepareMask(ctx context.Context, c *ast.Compiler, store storage.Store, txn storage.Transaction, functions builtins) (*rego.PreparedEvalQuery, error) {
 	if len(c.GetRulesExact(ast.MustParseRef(maskRef))) == 0 {
 		return nil, nil //nolint:nilnil // no policy is no error
 	}
-	q, err := rego.New(
+	q, err := rego.New(append(functions.options(),
 		rego.Query(maskRef), rego.Compiler(c), rego.Store(store), rego.Transaction(txn), rego.StrictBuiltinErrors(true),
-	).PrepareForEval(ctx)
+	)...).PrepareForEval(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("policy %s: %w", maskRef, compileErrors(err))
 	}

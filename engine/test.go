@@ -138,7 +138,8 @@ func Test(ctx context.Context, cfg TestConfig) (TestReport, error) {
 		return TestReport{}, err
 	}
 	defer ext.close()
-	run := &testRun{compiled: c, filter: filter, cover: cover.New(), guests: guests, options: guests.options(), extensions: ext}
+	run := &testRun{compiled: c, filter: filter, cover: cover.New(), guests: guests, extensions: ext}
+	run.functions = append(guests.builtins(), ext.builtins()...)
 	for _, f := range src.files {
 		if !f.isRego() || !tested(f) {
 			continue
@@ -177,9 +178,10 @@ type testRun struct {
 	store  storage.Store
 	txn    storage.Transaction
 	wanted []string // locations of the tests of files under test
-	// guests are what answers for teams in Wasm, and options let a query ask it.
-	guests  *guests
-	options []func(*rego.Rego)
+	// guests are what answers for teams in Wasm, and functions what they and
+	// extensions let a query call.
+	guests    *guests
+	functions builtins
 	// relaxed passes over what strict compilation refuses, of modules that have
 	// passed it before a part of them was taken out.
 	relaxed    bool
@@ -195,12 +197,12 @@ func (r *testRun) prepare(ctx context.Context, src *sources) error {
 	if r.txn, err = r.store.NewTransaction(ctx); err != nil {
 		return fmt.Errorf("policy data: %w", err)
 	}
-	builtins := make([]*tester.Builtin, 0, len(r.options))
-	for _, option := range r.options {
-		builtins = append(builtins, &tester.Builtin{Func: option})
+	functions := make([]*tester.Builtin, 0, len(r.functions))
+	for _, f := range r.functions {
+		functions = append(functions, f.forTest())
 	}
 	r.runner = tester.NewRunner().
-		AddCustomBuiltins(builtins).
+		AddCustomBuiltins(functions).
 		SetCompiler(compiler.WithEnablePrintStatements(true).WithStrict(!r.relaxed)).
 		SetStore(r.store).
 		SetModules(r.modules).
@@ -209,7 +211,6 @@ func (r *testRun) prepare(ctx context.Context, src *sources) error {
 		CapturePrintOutput(true).
 		RaiseBuiltinErrors(true).
 		SetCoverageQueryTracer(r.cover).
-		AddCustomBuiltins(r.extensions.forTests()).
 		SetCoverageRuns([]cover.Kind{cover.KindIndexExcluded, cover.KindEarlyExit}).
 		Filter(r.filter.String())
 	return nil
@@ -344,7 +345,7 @@ func (r *testRun) query(ctx context.Context, m *ast.Module, body ast.Body) (rego
 	for _, i := range m.Imports {
 		imports = append(imports, strings.TrimPrefix(i.String(), "import "))
 	}
-	return rego.New(append(append(slices.Clone(r.options), r.extensions.options()...),
+	return rego.New(append(r.functions.options(),
 		rego.ParsedQuery(copied),
 		rego.Package(m.Package.Path[1:].String()),
 		rego.ParsedPackage(m.Package),

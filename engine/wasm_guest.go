@@ -316,8 +316,8 @@ func (g *guests) close() {
 	g.modules = nil
 }
 
-// options let a query ask the modules.
-func (g *guests) options() []func(*rego.Rego) {
+// builtins let a query ask the modules.
+func (g *guests) builtins() builtins {
 	if g == nil {
 		return nil
 	}
@@ -325,7 +325,7 @@ func (g *guests) options() []func(*rego.Rego) {
 	for _, a := range g.answers {
 		askers[a.entrypoint] = a
 	}
-	return askOptions(askers)
+	return builtins{askBuiltin(askers)}
 }
 
 // asker answers for one entrypoint; nil is undefined, and so is a nil input.
@@ -335,8 +335,9 @@ type asker interface {
 
 // askOptions let a query ask for entrypoints. Whatever goes wrong ends the
 // evaluation, so that the decision which asks denies.
-func askOptions(askers map[string]asker) []func(*rego.Rego) {
-	return []func(*rego.Rego){rego.Function2(guestBuiltin, func(bctx rego.BuiltinContext, entrypoint, inputs *ast.Term) (*ast.Term, error) {
+func askBuiltin(askers map[string]asker) builtin {
+	return builtin{guestBuiltin, func(bctx rego.BuiltinContext, terms []*ast.Term) (*ast.Term, error) {
+		entrypoint, inputs := terms[0], terms[1]
 		name, ok := termString(entrypoint)
 		list, isList := inputs.Value.(*ast.Array)
 		a := askers[name]
@@ -355,7 +356,7 @@ func askOptions(askers map[string]asker) []func(*rego.Rego) {
 			return nil, nil
 		}
 		return ast.NewTerm(value), nil
-	})}
+	}}
 }
 
 // answer is one contribution that a module answers.

@@ -115,7 +115,7 @@ func (r *testRun) onWasm(ctx context.Context, src *sources, compared bool) (*tes
 			}
 		}
 	}
-	run.options = askOptions(askers)
+	run.functions = append(builtins{askBuiltin(askers)}, r.extensions.builtins()...)
 	return run, &with, nil
 }
 
@@ -164,7 +164,7 @@ var _ asker = (*comparison)(nil)
 // compared returns a comparison of an answer. Its query stays good as long as
 // the run.
 func (r *testRun) compared(ctx context.Context, a *answer) (*comparison, error) {
-	query, err := rego.New(append(append(slices.Clone(r.options), r.extensions.options()...),
+	query, err := rego.New(append(r.functions.options(),
 		rego.Query("data."+strings.ReplaceAll(a.entrypoint, "/", ".")),
 		rego.Compiler(r.compiler),
 		rego.Store(r.newStore()),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -87,5 +88,47 @@ func BenchmarkRequest(b *testing.B) {
 				}
 			})
 		}
+	}
+}
+
+// BenchmarkLoopback sends the same request over loopback to the whole server
+// and to its router alone, in turn, so that the ratio is one of one run.
+func BenchmarkLoopback(b *testing.B) {
+	s, token := benchServer(b, 0)
+	for name, h := range map[string]http.Handler{"gated": s, "router": s.Mux()} {
+		b.Run(name, func(b *testing.B) {
+			ts := httptest.NewServer(h)
+			defer ts.Close()
+			get := func() error {
+				r, err := http.NewRequestWithContext(b.Context(), http.MethodGet, ts.URL+"/session/status", nil)
+				if err != nil {
+					return err
+				}
+				r.Header.Set("Authorization", "Bearer "+token)
+				resp, err := ts.Client().Do(r)
+				if err != nil {
+					return err
+				}
+				defer resp.Body.Close() //nolint:errcheck // only read
+				if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+					return err
+				}
+				if resp.StatusCode != http.StatusOK {
+					return errors.New(resp.Status)
+				}
+				return nil
+			}
+			if err := get(); err != nil {
+				b.Fatal(err)
+			}
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					if err := get(); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
+		})
 	}
 }

@@ -5,6 +5,7 @@ import data.opencode.testing
 
 test_the_strictest_limit_wins if {
 	decision := prompt.decision with input as testing.bash([["ls"]])
+		with data.opencode.loaded.teams as {"a": true, "b": true}
 		with data.team.a.obligations as {"timeout_seconds": 60, "max_output_bytes": 1000000}
 		with data.team.b.obligations as {"timeout_seconds": 30, "audit": "full"}
 	object.remove(decision.obligations, ["sandbox"]) == {"timeout_seconds": 30, "max_output_bytes": 30720, "audit": "full"}
@@ -37,6 +38,7 @@ test_without_the_network_if_anybody_wants_so if {
 		with data.opencode.config.sandbox.network as false
 	by_config.network == false
 	by_team := prompt.decision.obligations.sandbox with input as testing.bash([["ls"]])
+		with data.opencode.loaded.teams as {"a": true, "b": true}
 		with data.team.a.obligations as {"sandbox": {"network": false, "require": ["exec"]}}
 	by_team.network == false
 	by_team.require == ["exec"]
@@ -66,6 +68,7 @@ test_no_decision_without_what_a_sandbox_needs if {
 
 test_team_terms_of_a_question if {
 	decision := prompt.decision with input as testing.bash([["git", "push"]])
+		with data.opencode.loaded.teams as {"a": true, "b": true}
 		with data.team.a.obligations as {"ask": {"ttl_seconds": 60, "lease_seconds": 600, "approvers": ["write"]}}
 	decision.obligations.ask == {
 		"ttl_seconds": 60,

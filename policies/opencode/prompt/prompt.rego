@@ -6,6 +6,7 @@
 package opencode.prompt
 
 import data.opencode.config
+import data.opencode.loaded
 import data.opencode.team
 
 # METADATA
@@ -13,6 +14,118 @@ import data.opencode.team
 # description: The decision on a prompt. It denies unless everything that must hold does.
 # entrypoint: true
 decision := {
+	# What most prompts are, in a body each: every rule that is asked costs as
+	# much as ten such lines. What is proven here every rule lets pass; all else
+	# is asked of every rule.
+	#
+	# A command whose programs are known and on no list, and that uses nothing
+	# but plain files of the project.
+	"effect": "allow",
+	"rules": [{
+		"id": "bash.understood",
+		"effect": "allow",
+		"message": "every program that the command would run is known and none is banned",
+	}],
+	"needs": [],
+	"obligations": {
+		"timeout_seconds": settings.limits.timeout_seconds,
+		"max_output_bytes": settings.limits.max_output_bytes,
+		"audit": settings.audit.prompt,
+		"sandbox": {
+			"network": sandbox.network,
+			"write": sandbox.write,
+			"create": [],
+			"caches": sandbox.caches,
+			"read": sandbox.read,
+			"hide": sandbox.hide,
+			"deny_exec": settings.banned_commands,
+			"require": [],
+			"limits": sandbox.limits,
+		},
+	},
+} if {
+	input.version == 1
+	input.kind == "prompt"
+	input.prompt.tool == "bash"
+	loaded.teams == {}
+	input.session.restrictions == []
+	input.principal.expired == false
+	input.principal.kind in {"token", "local"}
+	input.prompt.command.parsed == true
+	input.prompt.command.dynamic == false
+	input.prompt.command.assigns == []
+	settings := config
+	settings.tools.bash in input.principal.permissions
+	sandbox := settings.sandbox
+	sandbox.mode == "best_effort"
+	is_boolean(sandbox.network)
+	calls := input.prompt.command.calls
+	names := [[name, call.plain, pair, concat(" ", [pair, call.operand])] |
+		some call in calls
+		call.effects == []
+		call.name != ""
+		is_string(call.subcommand)
+		is_string(call.operand)
+		name := lower(call.name)
+		pair := concat(" ", [name, call.subcommand])
+	]
+	names != []
+	count(names) == count(calls)
+	listed := array.flatten(names)
+	[name | some name in listed; settings.banned_commands[name]] == []
+	[name | some name in listed; settings.ask_commands[name]] == []
+	[redirect |
+		some redirect in input.prompt.command.redirects
+		redirect.dynamic == false
+	] == input.prompt.command.redirects
+	[file |
+		some file in input.prompt.command.files
+		file.dynamic == false
+		file.access in {"read", "write", "execute"}
+	] == input.prompt.command.files
+	[path |
+		some path in input.prompt.paths
+		path.inside == true
+		path.problem == null
+		path.class == "plain"
+		path.kind in {"file", "dir", "none"}
+		path.access in {"read", "write"}
+	] == input.prompt.paths
+} else := {
+	# Reading, listing and searching plain files of the project.
+	"effect": "allow",
+	"rules": [{
+		"id": "path.read_inside",
+		"effect": "allow",
+		"message": "the files are inside the project and are only read",
+	}],
+	"needs": [],
+	"obligations": {
+		"timeout_seconds": settings.limits.timeout_seconds,
+		"max_output_bytes": settings.limits.max_output_bytes,
+		"audit": settings.audit.prompt,
+	},
+} if {
+	input.version == 1
+	input.kind == "prompt"
+	input.prompt.tool in {"read", "list", "glob", "grep"}
+	not input.prompt.command
+	loaded.teams == {}
+	input.session.restrictions == []
+	input.principal.expired == false
+	input.principal.kind in {"token", "local"}
+	settings := config
+	settings.tools[input.prompt.tool] in input.principal.permissions
+	input.prompt.paths != []
+	[path |
+		some path in input.prompt.paths
+		path.inside == true
+		path.problem == null
+		path.class == "plain"
+		path.kind in {"file", "dir", "none"}
+		path.access == "read"
+	] == input.prompt.paths
+} else := {
 	"effect": "deny",
 	"rules": [object.union(rule, {"effect": "deny"}) | some rule in deny],
 	"needs": [permission | some permission in needs],

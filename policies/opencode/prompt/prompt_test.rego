@@ -63,6 +63,7 @@ test_anonymous_is_refused if {
 
 test_team_denial_is_final if {
 	decision := prompt.decision with input as testing.bash([["ls"]])
+		with data.opencode.loaded.teams as {"a": true, "b": true}
 		with data.team.a.deny as {{"id": "a.no", "message": "no"}}
 		with data.team.b.allow as {{"id": "b.yes", "message": "yes"}}
 	decision.effect == "deny"

@@ -28,7 +28,9 @@ test_interactive_shell_is_allowed[name] if {
 test_terminal_has_a_long_life if {
 	decision := prompt.decision with input as _terminal(["bash"])
 	decision.obligations.timeout_seconds == 86400
-	shorter := prompt.decision with input as _terminal(["bash"]) with data.team.a.obligations as {"timeout_seconds": 60}
+	shorter := prompt.decision with input as _terminal(["bash"])
+		with data.opencode.loaded.teams as {"a": true}
+		with data.team.a.obligations as {"timeout_seconds": 60}
 	shorter.obligations.timeout_seconds == 60
 }
 
@@ -134,9 +136,11 @@ test_other_terminal_is_a_command if {
 
 test_team_still_decides_about_terminals if {
 	denied := prompt.decision with input as _terminal(["bash"])
+		with data.opencode.loaded.teams as {"a": true, "b": true}
 		with data.team.a.deny as {{"id": "a.no", "message": "no"}}
 	denied.effect == "deny"
 	asked := prompt.decision with input as _terminal(["bash"])
+		with data.opencode.loaded.teams as {"a": true, "b": true}
 		with data.team.a.ask as {{"id": "a.maybe", "message": "maybe"}}
 	_ids(asked) == {"a.maybe"}
 }

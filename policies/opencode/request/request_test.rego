@@ -182,6 +182,7 @@ test_directory_outside_is_refused if {
 
 test_team_denial_is_final if {
 	decision := request.decision with input as testing.request("GET", "/config", _all)
+		with data.opencode.loaded.teams as {"a": true, "b": true}
 		with data.team.a.deny as {{"id": "a.no", "message": "no"}}
 		with data.team.b.allow as {{"id": "b.yes", "message": "yes"}}
 	decision.effect == "deny"
@@ -190,18 +191,21 @@ test_team_denial_is_final if {
 
 test_team_cannot_ask_about_a_request if {
 	decision := request.decision with input as testing.request("GET", "/config", _all)
+		with data.opencode.loaded.teams as {"a": true, "b": true}
 		with data.team.a.ask as {{"id": "a.maybe", "message": "maybe"}}
 	decision.effect == "deny"
 }
 
 test_team_permission_lifts_no_denial if {
 	decision := request.decision with input as testing.request("GET", "/config", [])
+		with data.opencode.loaded.teams as {"a": true, "b": true}
 		with data.team.b.allow as {{"id": "b.yes", "message": "yes"}}
 	decision.effect == "deny"
 }
 
 test_team_can_want_a_full_audit if {
 	decision := request.decision with input as testing.request("GET", "/config", ["read"])
+		with data.opencode.loaded.teams as {"a": true, "b": true}
 		with data.team.a.obligations as {"audit": "full"}
 	decision.obligations == {"audit": "full"}
 }

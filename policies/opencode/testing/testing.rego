@@ -69,6 +69,7 @@ prompt(tool, args, paths) := {
 bash(argvs) := object.union(document, {"prompt": {"command": {
 	"calls": [call(argv) | some argv in argvs],
 	"redirects": [],
+	"files": [],
 	"assigns": [],
 	"dynamic": false,
 	"parsed": true,
@@ -85,6 +86,10 @@ call(argv) := {
 	"argv": argv,
 	"path": "",
 	"subcommand": _second(argv),
+	"operand": "",
+	"plain": argv[0],
+	"effects": [],
+	"code": null,
 	"dynamic": false,
 	"via": [],
 	"text": concat(" ", argv),
