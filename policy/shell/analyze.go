@@ -21,8 +21,11 @@ const (
 	// maxSpent bounds the bytes that are parsed and expanded in all, texts
 	// within texts included, so that the work stays linear.
 	maxSpent = 8 << 20
-	// maxFrames bounds the stack of the parser, which is recursive.
+	// maxFrames bounds the stack of the parser, which is recursive. It is not
+	// looked at before the parser has read shallow bytes, which cannot nest as
+	// deep: a look costs more than to parse a line.
 	maxFrames = 4096
+	shallow   = 2048
 )
 
 var (
@@ -228,17 +231,22 @@ func explain(err error) string {
 // would end the whole process.
 type boundedReader struct {
 	rest string
+	// given is the number of bytes that the parser has read.
+	given int
 }
 
 func (r *boundedReader) Read(p []byte) (int, error) {
-	var pcs [1]uintptr
-	if runtime.Callers(maxFrames, pcs[:]) > 0 {
-		return 0, errTooDeep
+	if r.given > shallow {
+		var pcs [1]uintptr
+		if runtime.Callers(maxFrames, pcs[:]) > 0 {
+			return 0, errTooDeep
+		}
 	}
 	if r.rest == "" {
 		return 0, io.EOF
 	}
 	n := copy(p, r.rest)
 	r.rest = r.rest[n:]
+	r.given += n
 	return n, nil
 }

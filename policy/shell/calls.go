@@ -22,10 +22,11 @@ func (a *analysis) call(args []arg, s scope) {
 		a.refuse("runs too many programs")
 		return
 	}
+	size := 0
 	for _, g := range args {
-		a.spent += len(g.text) + 1
+		size += len(g.text) + 1
 	}
-	if a.spent > maxSpent {
+	if a.spent += size; a.spent > maxSpent {
 		a.refuse("runs programs with too many arguments")
 		return
 	}
@@ -34,6 +35,7 @@ func (a *analysis) call(args []arg, s scope) {
 		c.Via = []string{}
 	}
 	var text strings.Builder
+	text.Grow(size)
 	for i, g := range args {
 		c.Dynamic = c.Dynamic || !g.lit
 		if g.hidden && i > 0 {

@@ -126,17 +126,16 @@ func isPlain(c byte) bool {
 func (a *analysis) args(words []*syntax.Word, s scope) []arg {
 	out := make([]arg, 0, len(words))
 	for _, w := range words {
-		out = a.expandBraces(out, w, s)
+		if text, ok := plainText(w); ok {
+			out = append(out, literal(text))
+		} else {
+			out = a.expandBraces(out, w, s)
+		}
 	}
 	return out
 }
 
 func (a *analysis) expandBraces(out []arg, w *syntax.Word, s scope) []arg {
-	if len(w.Parts) == 1 {
-		if l, ok := w.Parts[0].(*syntax.Lit); ok && !strings.ContainsAny(l.Value, "\\{~*?[") {
-			return append(out, literal(l.Value))
-		}
-	}
 	braces := 0
 	for _, p := range w.Parts {
 		if l, ok := p.(*syntax.Lit); ok {
@@ -166,8 +165,35 @@ func (a *analysis) expandBraces(out []arg, w *syntax.Word, s scope) []arg {
 	return out
 }
 
+// plainText returns the value of a word in which nothing is expanded and which
+// is quoted as a whole or not at all: most are so.
+func plainText(w *syntax.Word) (string, bool) {
+	if len(w.Parts) != 1 {
+		return "", false
+	}
+	switch p := w.Parts[0].(type) {
+	case *syntax.Lit:
+		return p.Value, !strings.ContainsAny(p.Value, "\\{~*?[")
+	case *syntax.SglQuoted:
+		return p.Value, !p.Dollar
+	case *syntax.DblQuoted:
+		if len(p.Parts) != 1 {
+			return "", len(p.Parts) == 0
+		}
+		if l, ok := p.Parts[0].(*syntax.Lit); ok {
+			return l.Value, strings.IndexByte(l.Value, '\\') < 0
+		}
+	}
+	return "", false
+}
+
 // one expands a word that is not split: a value, a redirection's target.
 func (a *analysis) one(w *syntax.Word, s scope) arg {
+	if w != nil {
+		if text, ok := plainText(w); ok {
+			return literal(text)
+		}
+	}
 	fields := a.args([]*syntax.Word{w}, s)
 	switch len(fields) {
 	case 0:
