@@ -156,7 +156,7 @@ func commandTerm(c *shell.Command) *ast.Term {
 }
 
 func pathTerm(p *fspath.Path) *ast.Term {
-	o := newObject(10)
+	o := newObject(11)
 	o.str("raw", p.Raw)
 	o.str("real", p.Real)
 	o.str("relative", p.Relative)
@@ -165,6 +165,7 @@ func pathTerm(p *fspath.Path) *ast.Term {
 	o.flag("exists", p.Exists)
 	o.flag("link", p.Link)
 	o.str("kind", p.Kind)
+	o.num("links", int64(p.Links))
 	o.str("class", p.Class)
 	o.optional("problem", p.Problem)
 	return o.term()

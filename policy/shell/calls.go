@@ -102,7 +102,7 @@ func (a *analysis) candidates(args []arg, s scope) bool {
 	}
 	found := false
 	for _, v := range args[0].values() {
-		if v.lit && v.text != "" && !v.below && !a.stopped && !strings.ContainsAny(v.text, "*?[") {
+		if v.lit && v.text != "" && v.below == nil && !a.stopped && !strings.ContainsAny(v.text, "*?[") {
 			found = true
 			v.text, _, _ = strings.Cut(v.text, " ")
 			a.call(slices.Concat([]arg{v}, args[1:]), s)

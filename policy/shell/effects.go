@@ -161,7 +161,7 @@ func (g arg) isOption(option string) bool {
 		return true
 	}
 	if len(option) == 2 {
-		return len(g.text) > 2 && g.text[1] != '-' && option != "--" && strings.Contains(g.text[1:], option[1:])
+		return len(g.text) > 2 && g.text[0] == '-' && g.text[1] != '-' && option != "--" && strings.Contains(g.text[1:], option[1:])
 	}
 	return len(name) > 3 && strings.HasPrefix(name, "--") && strings.HasPrefix(option, name)
 }

@@ -63,15 +63,36 @@ type operation struct {
 	access, last string
 	// changes are the options with which the operands are written.
 	changes []string
-	// recursive are the options with which all below is used; always says that
-	// it is so without one.
+	// recursive are the options with which all below is used.
 	recursive []string
+	// walk says how all below is used, nil for all of it.
+	walk *walk
+	// first is how the first operand that is a file is used, if not as the rest.
+	first string
 	// equals are the beginnings of operands whose rest is a file.
 	equals map[string]string
 	// revision says that the file stands behind a colon in an operand.
 	revision bool
 	// copies says that what is read can be run afterwards under another name.
 	copies bool
+}
+
+// walk says which files below its operands a program uses.
+type walk struct {
+	// always says that all below is used without an option, and here that the
+	// working directory is if there are no operands.
+	always, here bool
+	// visible says that names which start with a dot are left out, and hidden
+	// are the options with which they are not.
+	visible bool
+	hidden  []string
+	// links says that links are followed; follows are the options with which
+	// they are, and keeps those with which they are not.
+	links          bool
+	follows, keeps []string
+	// only are the options whose value is a pattern of the only names that are
+	// used, and names those with which names are all that is told.
+	only, names []string
 }
 
 // programDirs are where programs are kept.
@@ -101,9 +122,12 @@ func (a *analysis) files(p *performed, s scope) {
 		a.file(program, File{Access: execute, By: p.call.Name}, s)
 	}
 	name := p.name
-	if name == "tar" || name == "gtar" || name == "bsdtar" {
+	switch name {
+	case "tar", "gtar", "bsdtar":
 		a.archive(p, s)
 		return
+	case "cpio", "pax":
+		a.copies(p, s)
 	}
 	o, args := operations[p.key()], p.rest()
 	if o == nil {
@@ -163,11 +187,23 @@ func (a *analysis) operands(o *operation, p *performed, args []arg, s scope) {
 	if skip > 0 && slices.ContainsFunc(o.unskip, used.has) {
 		skip--
 	}
+	below := Below{}
+	if o.walk != nil {
+		recursive = (recursive || o.walk.always) && !slices.ContainsFunc(o.walk.names, used.has)
+		below = o.walk.below(used, args)
+		if recursive && o.walk.here && len(list) <= skip {
+			list = append(slices.Clip(list), literal("."))
+			skip = len(list) - 1
+		}
+	}
 	for i, g := range list {
 		if i < skip && !g.many {
 			continue
 		}
-		f := File{Access: access, By: p.call.Name, Recursive: recursive}
+		f := File{Access: access, By: p.call.Name, Recursive: recursive, Below: below}
+		if o.first != "" && i == skip {
+			f.Access, f.Recursive = o.first, false
+		}
 		if o.last != "" && i == len(list)-1 && (i > skip || g.many) && !used.has("-t") && !used.has("--target-directory") {
 			f.Access = o.last
 		}
@@ -204,10 +240,49 @@ func (u usedOptions) has(option string) bool { return slices.Contains(u, option)
 // be many.
 func (u *usedOptions) add(option string, o *operation) {
 	_, isFile := o.options[option]
-	known := isFile || slices.Contains(o.changes, option) || slices.Contains(o.recursive, option) || slices.Contains(o.unskip, option)
+	known := isFile || slices.Contains(o.changes, option) || slices.Contains(o.recursive, option) || slices.Contains(o.unskip, option) || o.walk.means(option)
 	if known && !u.has(option) {
 		*u = append(*u, option)
 	}
+}
+
+// means reports whether an option says something about what is below.
+func (w *walk) means(option string) bool {
+	return w != nil && (slices.Contains(w.hidden, option) || slices.Contains(w.follows, option) || slices.Contains(w.keeps, option) || slices.Contains(w.names, option))
+}
+
+// below returns which files a call uses below its operands.
+func (w *walk) below(used usedOptions, args []arg) Below {
+	out := Below{
+		Visible: w.visible && !slices.ContainsFunc(w.hidden, used.has),
+		Links:   w.links && !slices.ContainsFunc(w.keeps, used.has) || slices.ContainsFunc(w.follows, used.has),
+	}
+	for i, g := range args {
+		for _, option := range w.only {
+			pattern, ok := g.text, false
+			switch {
+			case g.text == option && i+1 < len(args):
+				g, ok = args[i+1], true
+				pattern = g.text
+			case strings.HasPrefix(option, "--"):
+				pattern, ok = strings.CutPrefix(g.text, option+"=")
+			case g.text != option:
+				pattern, ok = strings.CutPrefix(g.text, option)
+			}
+			if !ok || strings.HasPrefix(pattern, "!") {
+				continue // it leaves names out
+			}
+			if !g.lit && !g.glob || strings.Contains(g.text, unknown) {
+				out.Names = nil
+				return out
+			}
+			if option == "-t" || option == "--type" {
+				pattern = "*." + pattern
+			}
+			out.Names = append(out.Names, pattern[strings.LastIndexByte(pattern, '/')+1:])
+		}
+	}
+	return out
 }
 
 // options records the files that are values of options, and returns what is
@@ -282,7 +357,11 @@ func (o *operation) full(name string) string {
 			return option
 		}
 	}
-	for _, list := range [][]string{o.longValues, o.changes, o.recursive, o.unskip} {
+	lists := [...][]string{o.longValues, o.changes, o.recursive, o.unskip, nil, nil, nil, nil}
+	if o.walk != nil {
+		lists[4], lists[5], lists[6], lists[7] = o.walk.hidden, o.walk.follows, o.walk.keeps, o.walk.names
+	}
+	for _, list := range lists {
 		for _, option := range list {
 			if strings.HasPrefix(option, name) {
 				return option
@@ -358,7 +437,13 @@ func (a *analysis) oneFile(g arg, f File, s scope) {
 		return
 	}
 	f.Path = g.text
-	f.Recursive = f.Recursive || g.below
+	if g.below != nil {
+		if f.Recursive {
+			f.Below = Below{Links: true} // all that is below what is named
+		} else {
+			f.Recursive, f.Below = true, *g.below
+		}
+	}
 	tilde := g.home || g.glob && strings.HasPrefix(g.text, "~")
 	switch {
 	case g.lit:
@@ -406,25 +491,46 @@ func (a *analysis) archive(p *performed, s scope) {
 		args = append([]arg{first}, args[1:]...)
 	}
 	writes, extracts := false, false
+	absolute := false
 	for _, g := range args {
 		if !strings.HasPrefix(g.text, "-") || strings.HasPrefix(g.text, "--") && len(g.text) < 4 {
 			continue
 		}
 		long := strings.HasPrefix(g.text, "--")
+		absolute = absolute || g.isOption("-P") || g.isOption("--absolute-names")
 		writes = writes || (!long && strings.ContainsAny(g.text, "cruA")) || slices.Contains([]string{"--create", "--append", "--update"}, g.text)
 		extracts = extracts || (!long && strings.Contains(g.text, "x")) || slices.Contains([]string{"--extract", "--get"}, g.text)
 	}
 	archive := read
 	if writes {
 		archive = write
+		o.walk = &walk{always: true, follows: []string{"-h", "--dereference"}}
 	} else {
 		o.access = ""
+	}
+	if extracts && absolute {
+		p.effect(destroys) // it writes wherever the archive says
+		a.command.Calls[len(a.command.Calls)-1].Effects = p.call.Effects
 	}
 	o.options = map[string]string{"-f": archive, "--file": archive, "-T": read, "--files-from": read, "-C": read, "--directory": read}
 	if extracts {
 		o.options["-C"], o.options["--directory"] = write, write
 	}
 	a.operands(&o, p, args, s)
+}
+
+// copies records the files of cpio, whose names stand on its input.
+func (a *analysis) copies(p *performed, s scope) {
+	if !p.call.has("-o", "--create", "-p", "--pass-through", "-w") {
+		return
+	}
+	f := File{Access: read, By: p.call.Name}
+	if s.feed == nil {
+		a.file(arg{text: unknown, written: "a list of files"}, f, s)
+	}
+	for _, g := range s.feed {
+		a.file(g, f, s)
+	}
 }
 
 // listers are the programs whose output is names of files, and filters those
@@ -468,10 +574,7 @@ func listing(c *Call) []arg {
 	}
 	switch p.key() {
 	case "find":
-		args := make([]arg, len(c.Argv))
-		for i, v := range c.Argv {
-			args[i] = literal(v)
-		}
+		args := literals(c.Argv)
 		if slices.ContainsFunc(c.Argv, func(v string) bool { return strings.Contains(v, "print") && v != "-print" && v != "-print0" }) {
 			return nil
 		}
@@ -480,26 +583,44 @@ func listing(c *Call) []arg {
 		if !has("--name-only") {
 			return nil
 		}
-		return []arg{{text: ".", lit: true, below: true}}
+		return []arg{{text: ".", lit: true, below: &Below{Visible: true}}}
 	case "grep", "rg":
 		if !has("-l", "-L", "--files", "--files-with-matches", "--files-without-match") || has("-o", "-r", "--replace") && c.Name == "rg" {
 			return nil
 		}
 	}
-	feed := []arg{{text: ".", lit: true, below: true}}
+	// What is ignored is not listed by all of these, and what is hidden by few.
+	below := &Below{Links: true, Visible: !has("-a", "-A", "--all", "--almost-all", "-H", "--hidden", "-u", "--unrestricted")}
+	if c.Name == "grep" {
+		below = &Below{}
+		if includes := grepping.walk.below(nil, literals(c.Argv)); includes.Names != nil {
+			below = &includes
+		}
+	}
+	feed := []arg{{text: ".", lit: true, below: below}}
 	for _, v := range c.Argv[1:] {
 		if !strings.HasPrefix(v, "-") && (c.Name == "ls" || strings.HasPrefix(v, "/") || strings.HasPrefix(v, "..") || strings.Contains(v, "/..")) {
-			feed = append(feed, arg{text: v, lit: true, below: true})
+			feed = append(feed, arg{text: v, lit: true, below: below})
 		}
 	}
 	return feed
+}
+
+func literals(texts []string) []arg {
+	out := make([]arg, len(texts))
+	for i, v := range texts {
+		out[i] = literal(v)
+	}
+	return out
 }
 
 // found returns the files that find finds: those below the places where it
 // starts, by the names that are asked for.
 func found(args []arg) []arg {
 	var starts, names []arg
-	expression := false
+	below := &Below{Links: true}
+	expression, follows, negated := false, false, false
+	alternatives, named := 1, 0
 	for i := 0; i < len(args); i++ {
 		g := args[i]
 		if strings.Contains(g.text, unknown) {
@@ -508,15 +629,32 @@ func found(args []arg) []arg {
 		text := g.text
 		switch {
 		case !expression && (text == "-L" || text == "-P" || text == "-H"):
-		case strings.HasPrefix(text, "-") || text == "(" || text == "!":
+			follows = follows || text == "-L"
+		case text == "!" || text == "-not":
+			expression, negated = true, true
+			continue
+		case negated && text == "(":
+			alternatives = len(args) // what it leaves out says nothing of the rest
+		case strings.HasPrefix(text, "-") || text == "(" || text == ",":
 			expression = true
+			if text == "-o" || text == "-or" || text == "," {
+				alternatives++
+			}
+			if text == "-type" && i+1 < len(args) && args[i+1].text == "f" {
+				below.Links = follows
+			}
 			if name := strings.TrimPrefix(text, "-i"); i+1 < len(args) && (strings.HasPrefix(text, "-i") && (name == "name" || name == "path") || text == "-name" || text == "-path") {
 				i++
 				if strings.Contains(args[i].text, unknown) {
 					return nil
 				}
 				names = append(names, args[i])
+				if !negated {
+					named++
+					below.Names = append(below.Names, args[i].text[strings.LastIndexByte(args[i].text, '/')+1:])
+				}
 			}
+			negated = false
 		case !expression:
 			starts = append(starts, g)
 		}
@@ -524,8 +662,11 @@ func found(args []arg) []arg {
 	if starts == nil {
 		starts = []arg{literal(".")}
 	}
+	if named < alternatives {
+		below.Names = nil // another condition may find what it is called otherwise
+	}
 	for i := range starts {
-		starts[i].below = true
+		starts[i].below = below
 	}
 	if len(starts)*(1+2*len(names)) > maxDomain {
 		return nil

@@ -41,7 +41,7 @@ type arg struct {
 	// origin says what the first unknown part can be, nil if it is not known.
 	origin *origin
 	// below reports that the argument stands for what is below it as well.
-	below bool
+	below *Below
 }
 
 // origin holds the values that an unknown part can have. Of a loop's variable
