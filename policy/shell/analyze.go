@@ -180,11 +180,32 @@ func (a *analysis) text(src string, s scope) {
 		a.refuse("holds a carriage return")
 		return
 	}
+	if reordered(src) {
+		a.problem("holds characters that change the order in which it is shown")
+	}
 	stmts, err := a.parse(src)
 	s.src = src
 	a.stmts(stmts, s)
 	if err != nil && !a.stopped {
 		a.problem(explain(err))
+	}
+}
+
+// reordered reports whether a text is shown in another order than it is read:
+// whoever approves it would approve another.
+func reordered(src string) bool {
+	for rest := src; ; {
+		i := strings.Index(rest, "\xe2\x80")
+		if j := strings.Index(rest, "\xe2\x81"); i < 0 || 0 <= j && j < i {
+			i = j
+		}
+		if i < 0 {
+			return false
+		}
+		if r, _ := utf8.DecodeRuneInString(rest[i:]); 0x202a <= r && r <= 0x202e || 0x2066 <= r && r <= 0x2069 {
+			return true
+		}
+		rest = rest[i+2:]
 	}
 }
 

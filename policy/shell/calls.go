@@ -56,6 +56,9 @@ func (a *analysis) call(args []arg, s scope) {
 	if c.Name == "" && a.candidates(args, s) {
 		return
 	}
+	if c.Name == "" && args[0].origin == nil {
+		a.emptied(args, s)
+	}
 	at := 0
 	name := versionless(strings.ToLower(c.Name))
 	if sub := subcommanders[name]; sub != nil {
@@ -112,6 +115,19 @@ func (a *analysis) candidates(args []arg, s scope) bool {
 		}
 	}
 	return found
+}
+
+// emptied records a call of what a name is if its unknown parts are empty, as
+// variables are that are not set: c${x}url is curl.
+func (a *analysis) emptied(args []arg, s scope) {
+	name := strings.ReplaceAll(args[0].text, unknown, "")
+	if name == "" || name == args[0].text || strings.ContainsAny(name, "*?[") {
+		return
+	}
+	a.call(slices.Concat([]arg{literal(name)}, args[1:]), s)
+	if n := len(a.command.Calls); n > 0 {
+		a.command.Calls[n-1].Dynamic = true
+	}
 }
 
 // declared is a function of the text that uses its arguments.
@@ -216,6 +232,12 @@ func (a *analysis) launch(name, known string, args []arg, s scope) {
 			}
 			return
 		}
+		if l.remote {
+			if len(in.rest) > 0 {
+				a.elsewhere(func(b *analysis) { b.evaluate(join(in.rest), b.child(s)) })
+			}
+			return
+		}
 		a.evaluate(join(in.rest), a.child(s))
 	case formOption:
 		a.option(l, in, s)
@@ -271,6 +293,9 @@ func join(args []arg) arg {
 // words follows a launcher whose operands are an argument vector.
 func (a *analysis) words(l *launcher, in invocation, s scope) {
 	rest := in.rest
+	for _, program := range in.programs {
+		a.elsewhere(func(b *analysis) { b.call([]arg{program}, s) })
+	}
 	if len(rest) == 0 {
 		if l.needs || in.shell {
 			a.input(s) // a shell that reads its standard input
@@ -288,7 +313,31 @@ func (a *analysis) words(l *launcher, in invocation, s scope) {
 		}
 		s.feed = nil
 	}
+	switch {
+	case l.single && (len(rest) == 1 || strings.Contains(rest[0].text, " ")):
+		a.evaluate(rest[0], a.child(s))
+		return
+	case l.remote:
+		a.elsewhere(func(b *analysis) { b.call(rest, s) })
+		return
+	}
 	a.call(rest, s)
+}
+
+// elsewhere follows what runs on another machine or in a container: which
+// programs those are is a fact, which files and variables is none of here.
+func (a *analysis) elsewhere(follow func(*analysis)) {
+	b := &analysis{command: Command{Parsed: true}, parser: a.parser, spent: a.spent}
+	follow(b)
+	a.parser, a.spent = b.parser, b.spent
+	switch {
+	case b.stopped:
+		a.refuse(*b.command.Problem)
+	case len(a.command.Calls)+len(b.command.Calls) > maxCalls:
+		a.refuse("runs too many programs")
+	default:
+		a.command.Calls = append(a.command.Calls, b.command.Calls...)
+	}
 }
 
 // replaced returns arguments in which a string stands for unknown text, of

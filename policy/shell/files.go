@@ -141,6 +141,11 @@ func (a *analysis) files(p *performed, s scope) {
 		}
 		return
 	}
+	if o == awking && slices.ContainsFunc(args, func(g arg) bool { return strings.TrimPrefix(g.text, "-i") == "inplace" }) {
+		changing := *awking
+		changing.access = write
+		o = &changing
+	}
 	a.operands(o, p, args, s)
 }
 
@@ -167,11 +172,15 @@ func (a *analysis) guess(p *performed, s scope) {
 			}
 			g = literal(value)
 		}
-		for _, v := range g.values() {
-			// A name without any of these is no secret's.
-			if strings.ContainsAny(v.text, "./~_*?[") && !strings.Contains(v.text, unknown) {
-				a.oneFile(v, File{Access: maybe, By: p.call.Name}, s)
-			}
+		a.guessed(g, p, s)
+	}
+}
+
+func (a *analysis) guessed(g arg, p *performed, s scope) {
+	for _, v := range g.values() {
+		// A name without any of these is no secret's.
+		if strings.ContainsAny(v.text, "./~_*?[") && !strings.Contains(v.text, unknown) {
+			a.oneFile(v, File{Access: maybe, By: p.call.Name}, s)
 		}
 	}
 }
@@ -220,6 +229,10 @@ func (a *analysis) operands(o *operation, p *performed, args []arg, s scope) {
 				continue
 			}
 			g.text = path
+		}
+		if f.Access == maybe {
+			a.guessed(g, p, s)
+			continue
 		}
 		if f.Access == "" {
 			continue

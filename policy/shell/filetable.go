@@ -97,6 +97,8 @@ var operations = map[string]*operation{
 	"git init":         {access: write, values: "b", longValues: []string{"--initial-branch"}, options: map[string]string{"--template": read, "--separate-git-dir": write}},
 	"git worktree":     {skip: 1, access: write, values: "bB"},
 	"git add":          {access: read}, "git show": {access: read, revision: true}, "git cat-file": {access: read, revision: true},
+	"git blame": {access: read, values: "LSCM"}, "git annotate": {access: read}, "git log": {access: maybe, values: "nLSG"}, "git stash": {access: maybe, values: "m"}, "git difftool": {access: maybe},
+	"git checkout": {access: maybe, values: "bB"}, "git restore": {access: maybe, values: "s"}, "git grep": {access: maybe, values: "eABCm"}, "git notes": {access: maybe, values: "m", options: map[string]string{"-F": read}}, "git tag": {options: map[string]string{"-F": read}, values: "mu"},
 	"git mv":          {access: write},
 	"git rm":          {access: remove, recursive: []string{"-r"}},
 	"git hash-object": {access: read, values: "t"},

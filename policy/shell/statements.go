@@ -134,6 +134,17 @@ func (a *analysis) prints(stmt *syntax.Stmt, since int, s scope) (arg, bool) {
 		if len(words) == 0 || c.Dynamic {
 			return arg{}, false
 		}
+		if c.Name == "printf" {
+			if strings.Contains(words[0], "%") {
+				if text, known := formatted(words[0], words[1:]); known {
+					return literal(text + "\n"), true
+				}
+			} else if strings.Contains(words[0], `\`) {
+				return literal(ansiC(words[0]) + "\n"), true
+			}
+		} else if c.has("-e") {
+			return literal(ansiC(strings.Join(words, " ")) + "\n"), true
+		}
 		return literal(printedEscapes.Replace(strings.Join(words, " ")) + "\n"), true
 	case "cat", "tee":
 		for _, r := range stmt.Redirs {

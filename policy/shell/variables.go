@@ -54,6 +54,27 @@ func (v *variables) remember(name, value string) {
 	}
 }
 
+// elementOf returns the variable of which a parameter stands for an element or
+// for a value that is computed with, or that it names by another's value; nil
+// if there is none.
+func (v *variables) elementOf(p *syntax.ParamExp) *variable {
+	if p.Param == nil || p.Length || p.Names != 0 {
+		return nil
+	}
+	name := p.Param.Value
+	if p.Excl {
+		at := v.lookup(name)
+		if at == nil || len(at.seen) == 0 {
+			return nil
+		}
+		name = at.seen[len(at.seen)-1].text
+	}
+	if found := v.lookup(name); found != nil && len(found.seen) > 0 {
+		return found
+	}
+	return nil
+}
+
 // lookup returns the variable of a name, of this shell or of one that started
 // it, nil if there is none.
 func (v *variables) lookup(name string) *variable {
@@ -125,6 +146,11 @@ func (a *analysis) assign(as *syntax.Assign, s scope, plain bool) {
 		for _, e := range as.Array.Elems {
 			a.arith(e.Index, s)
 			a.word(e.Value, s)
+			if e.Value != nil {
+				if value := a.one(e.Value, s); value.lit {
+					s.vars.remember(name, value.text)
+				}
+			}
 		}
 		if plain && !s.maybe && !as.Append && as.Index == nil && s.vars.at(name).assigned == 1 && !shifting[name] && !strings.HasPrefix(name, "BASH") {
 			s.vars.at(name).list = a.arrayOf(as.Array, s)
@@ -320,7 +346,7 @@ func (a *analysis) settle() {
 		ifs := table.byName["IFS"] != nil
 		for _, v := range table.byName {
 			for _, i := range v.files {
-				if v.assigned != 1 || table.loose || ifs {
+				if i < len(a.command.Files) && (v.assigned != 1 || table.loose || ifs) {
 					a.command.Files[i].Dynamic = true
 				}
 			}
@@ -445,7 +471,7 @@ func (a *analysis) effects(name string, args []arg, s scope) {
 		// The names stand among options and their values: taking a value for
 		// a name only makes a constant doubtful.
 		a.names(args[1:], s, name != "unset" && name != "wait")
-		if s.stdin != nil && s.stdin.lit && name == "read" {
+		if s.stdin != nil && s.stdin.lit {
 			for _, g := range args[1:] {
 				if syntax.ValidName(g.text) {
 					s.vars.remember(g.text, strings.TrimSpace(s.stdin.text))
@@ -461,6 +487,9 @@ func (a *analysis) effects(name string, args []arg, s scope) {
 			a.name(text, s)
 			if last := args[len(args)-1]; last.lit && syntax.ValidName(text) {
 				s.vars.remember(text, last.text)
+			}
+			if values := a.printfValues(args, text); values != "" && syntax.ValidName(text) {
+				s.vars.remember(text, values)
 			}
 		} else if len(args) > 1 && args[1].mayBeOption() && !args[1].lit {
 			s.vars.loose = true
@@ -486,6 +515,25 @@ func (a *analysis) effects(name string, args []arg, s scope) {
 		a.arithmetic = true
 		s.vars.loose = true
 	}
+}
+
+// printfValues returns what printf -v puts into a variable, "" if that is not
+// known.
+func (a *analysis) printfValues(args []arg, name string) string {
+	var words []string
+	for i, g := range args[1:] {
+		switch {
+		case !g.lit:
+			return ""
+		case len(words) > 0 || i > 1 || !strings.HasPrefix(g.text, "-v") && g.text != name:
+			words = append(words, g.text)
+		}
+	}
+	if len(words) < 2 {
+		return ""
+	}
+	text, _ := formatted(words[0], words[1:])
+	return text
 }
 
 // positional records that the positional parameters are set.

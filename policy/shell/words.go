@@ -267,10 +267,17 @@ func (a *analysis) fields(w *syntax.Word, s scope, written string) []arg {
 				f.list(elements, true)
 				continue
 			}
+			if p.Param != nil && p.Param.Value == "IFS" && isPlainParameter(p) && s.vars.at("IFS").assigned == 0 {
+				f.split(" ") // what it holds separates words
+				continue
+			}
 			value, known := a.constant(p, s)
 			if !known || strings.ContainsAny(value, `*?[\`) {
 				f.parameter(p, true, s)
 				continue
+			}
+			if ifs := s.vars.byName["IFS"]; ifs != nil && ifs.known && ifs.value != "" {
+				value = strings.Join(strings.FieldsFunc(value, func(r rune) bool { return strings.ContainsRune(ifs.value, r) }), " ")
 			}
 			f.split(value)
 		case *syntax.ArithmExp:
@@ -322,6 +329,9 @@ func (f *fields) parameter(p *syntax.ParamExp, many bool, s scope) {
 	fresh := !strings.Contains(f.cur.String(), unknown)
 	if !fresh || p.Param == nil || !isPlainParameter(p) {
 		f.addUnknown(many)
+		if v := s.vars.elementOf(p); v != nil && fresh {
+			f.open.origin = among(slices.Concat(v.seen, []arg{{text: unknown}})...)
+		}
 		if fresh && p.Exp != nil && p.Exp.Word != nil && p.Exp.Word.Lit() != "" {
 			switch p.Exp.Op {
 			case syntax.DefaultUnset, syntax.DefaultUnsetOrNull, syntax.AssignUnset, syntax.AssignUnsetOrNull, syntax.AlternateUnset, syntax.AlternateUnsetOrNull:
@@ -384,6 +394,10 @@ func (f *fields) substitution(p *syntax.CmdSubst, many bool) {
 		}
 		return
 	}
+	if len(words) == 2 && words[0] == "basename" && words[1] != "" && words[1][0] != '-' {
+		f.add(words[1][strings.LastIndexByte(strings.TrimRight(words[1], "/"), '/')+1:])
+		return
+	}
 	if text, known := printed(words); known {
 		if many {
 			f.split(text)
@@ -419,8 +433,11 @@ func (f *fields) substitution(p *syntax.CmdSubst, many bool) {
 
 // printed returns what echo and printf print, if that is certain.
 func printed(words []string) (text string, known bool) {
-	if len(words) < 2 || words[0] != "echo" && (words[0] != "printf" || len(words) > 2) {
+	if len(words) < 2 || words[0] != "echo" && words[0] != "printf" {
 		return "", false
+	}
+	if words[0] == "printf" && len(words) > 2 {
+		return formatted(words[1], words[2:])
 	}
 	for _, w := range words[1:] {
 		if w[0] == '-' || strings.ContainsAny(w, `\*?[`) || words[0] == "printf" && strings.Contains(w, "%") {
@@ -428,6 +445,38 @@ func printed(words []string) (text string, known bool) {
 		}
 	}
 	return strings.Join(words[1:], " "), true
+}
+
+// formatted returns what printf makes of a format that holds nothing but %s and
+// %b, as often as there are arguments for it.
+func formatted(format string, args []string) (text string, known bool) {
+	if strings.Count(format, "%") != strings.Count(format, "%s")+strings.Count(format, "%b") || !strings.Contains(format, "%") {
+		return "", false
+	}
+	var b strings.Builder
+	for len(args) > 0 {
+		for rest := format; rest != ""; {
+			i := strings.IndexByte(rest, '%')
+			if i < 0 {
+				b.WriteString(ansiC(rest))
+				break
+			}
+			b.WriteString(ansiC(rest[:i]))
+			if len(args) > 0 {
+				if value := args[0]; rest[i+1] == 'b' {
+					b.WriteString(ansiC(value))
+				} else {
+					b.WriteString(value)
+				}
+				args = args[1:]
+			}
+			rest = rest[i+2:]
+		}
+		if b.Len() > maxComputed*maxComputed {
+			return "", false
+		}
+	}
+	return b.String(), true
 }
 
 // simpleWords returns the words of a simple command, nil if it is another or
