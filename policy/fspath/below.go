@@ -72,14 +72,14 @@ func lookBelow(root, cwd, raw string, walk Walk, most int) []Path {
 			if walk.Visible && name[0] == '.' || walk.Top != "" && at.real == top.Real && !globs(walk.Top, name) {
 				return true
 			}
-			real, shown := strings.TrimSuffix(at.real, "/")+"/"+name, at.shown+"/"+name
-			secretly := classWithin(real, root, project) == secret
+			file, shown := strings.TrimSuffix(at.real, "/")+"/"+name, at.shown+"/"+name
+			secretly := classWithin(file, root, project) == secret
 			switch {
 			case e.IsDir() && secretly:
 				notable = append(notable, Resolve(root, cwd, shown, Read))
 			case e.IsDir():
 				if !fetched[name] {
-					queue = append(queue, place{real, shown})
+					queue = append(queue, place{file, shown})
 				}
 			case walk.Names != nil && !slices.ContainsFunc(walk.Names, func(p string) bool { return fits(p, name) }):
 			case secretly:

@@ -224,6 +224,13 @@ func (a *analysis) launch(name, known string, args []arg, s scope) {
 	case formText:
 		if known == "eval" {
 			a.evaluate(join(in.rest), s)
+			for _, g := range in.rest {
+				for _, v := range g.values() {
+					if !g.lit && v.lit {
+						a.evaluate(arg{text: v.text}, s) // one of those that it may be
+					}
+				}
+			}
 			return
 		}
 		if l.each {

@@ -166,6 +166,13 @@ func (a *analysis) assign(as *syntax.Assign, s scope, plain bool) {
 			value, lit = fields[0].text, fields[0].lit && !strings.Contains(fields[0].text, ":~")
 		case len(fields) > 1:
 			lit = false
+			var texts []string
+			for _, f := range fields {
+				if f.lit {
+					texts = append(texts, f.text)
+				}
+			}
+			s.vars.remember(name, strings.Join(texts, " "))
 		}
 		if hidesCommand(value) {
 			a.hide(value, s)

@@ -276,8 +276,9 @@ func (a *analysis) fields(w *syntax.Word, s scope, written string) []arg {
 				f.parameter(p, true, s)
 				continue
 			}
-			if ifs := s.vars.byName["IFS"]; ifs != nil && ifs.known && ifs.value != "" {
-				value = strings.Join(strings.FieldsFunc(value, func(r rune) bool { return strings.ContainsRune(ifs.value, r) }), " ")
+			if ifs := s.vars.byName["IFS"]; ifs != nil && len(ifs.seen) > 0 {
+				separators := ifs.seen[len(ifs.seen)-1].text
+				value = strings.Join(strings.FieldsFunc(value, func(r rune) bool { return strings.ContainsRune(separators, r) }), " ")
 			}
 			f.split(value)
 		case *syntax.ArithmExp:
