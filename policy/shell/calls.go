@@ -18,6 +18,12 @@ func (a *analysis) call(args []arg, s scope) {
 	if len(args) == 0 || !a.deeper(&s) {
 		return
 	}
+	if n := len(s.via); n > 0 && s.via[n-1] == "time" && len(args[0].text) > 1 && args[0].text[0] == '-' {
+		// Options of the program of that name, which the shell's own has not.
+		l := launchers["time"]
+		a.words(l, a.invocation(l, args, s), s)
+		return
+	}
 	if len(a.command.Calls) >= maxCalls {
 		a.refuse("runs too many programs")
 		return

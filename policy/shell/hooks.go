@@ -291,6 +291,9 @@ func (a *analysis) editor(value arg, s scope) {
 	for _, word := range []string{"system", "!", "call", "exe", "term", "lua", "py", "perl", "ruby", "tcl", "mz", "so", "make", "gr", "ru", "job", "func", "au", "let", "set"} {
 		if strings.Contains(text, word) || !value.lit {
 			a.dynamic()
+			for _, command := range embedded(strings.Join(append(sentences(text), text), "\n")) {
+				a.evaluate(arg{text: command}, a.child(s))
+			}
 			return
 		}
 	}

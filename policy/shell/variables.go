@@ -416,6 +416,11 @@ func (a *analysis) commandVariable(name string, value arg, s scope) {
 		a.expansion(value.text, s.through(name))
 		return
 	}
+	if strings.HasPrefix(name, "BASH_FUNC_") {
+		a.dynamic() // a function that a shell takes over
+		a.evaluate(arg{text: "f " + value.text}, a.child(s.through(name)))
+		return
+	}
 	if !commandVariables[name] || value.text == "" {
 		return
 	}
