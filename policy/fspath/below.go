@@ -73,7 +73,7 @@ func lookBelow(root, cwd, raw string, walk Walk, most int) []Path {
 				return true
 			}
 			file, shown := strings.TrimSuffix(at.real, "/")+"/"+name, at.shown+"/"+name
-			secretly := classWithin(file, root, project) == secret
+			secretly := mayEndSecret(name) && classWithin(file, root, project) == secret
 			switch {
 			case e.IsDir() && secretly:
 				notable = append(notable, Resolve(root, cwd, shown, Read))
@@ -159,6 +159,47 @@ func Matches(root, cwd, pattern string, access Access) []Path {
 	parts := slices.DeleteFunc(strings.Split(rest, "/"), func(s string) bool { return s == "" })
 	expand(start, parts)
 	return notable
+}
+
+// ends are the last names of the rules about secrets, those with a pattern
+// apart.
+type ends struct {
+	names    map[string]bool
+	patterns []string
+}
+
+var secretEnds = lastNames()
+
+func lastNames() ends {
+	out := ends{names: map[string]bool{}}
+	for _, r := range rules {
+		if r.class != secret {
+			continue
+		}
+		last := r.path[strings.LastIndexByte(r.path, '/')+1:]
+		if strings.Contains(last, "*") {
+			out.patterns = append(out.patterns, last)
+		} else {
+			out.names[last] = true
+		}
+	}
+	return out
+}
+
+// mayEndSecret reports whether a path whose directories are no secret can be
+// one because of its last name. It is quick, for there are many.
+func mayEndSecret(name string) bool {
+	name = fold(name)
+	if secretEnds.names[name] {
+		return true
+	}
+	for _, p := range secretEnds.patterns {
+		before, after, _ := strings.Cut(p, "*")
+		if strings.HasPrefix(name, before) && strings.HasSuffix(name, after) {
+			return true
+		}
+	}
+	return strings.ContainsAny(name, "*?[") // the rules take it for a pattern
 }
 
 // isNotable reports whether a file is more than its name or its pattern says.

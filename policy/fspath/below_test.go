@@ -136,3 +136,21 @@ func TestMatches(t *testing.T) {
 		}
 	}
 }
+
+func BenchmarkBelow(b *testing.B) {
+	root := b.TempDir()
+	for i := range 100 {
+		dir := filepath.Join(root, fmt.Sprint("d", i))
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			b.Fatal(err)
+		}
+		for j := range 9 {
+			if err := os.WriteFile(filepath.Join(dir, fmt.Sprint("f", j, ".go")), nil, 0o600); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	for b.Loop() {
+		fspath.Below(root, root, ".", fspath.Walk{})
+	}
+}
