@@ -122,7 +122,7 @@ func standIns(t *testing.T, r *rig) {
 	if err := os.Mkdir(r.launchers(), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range strings.FieldsSeq(launchers) {
+	for name := range strings.FieldsSeq(launchers) {
 		if _, err := exec.LookPath(name); err != nil {
 			r.write(filepath.Join(r.launchers(), name), string(script), 0o755)
 		}
