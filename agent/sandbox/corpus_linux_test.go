@@ -178,11 +178,11 @@ func fixture(t *testing.T, r *rig) string {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	const script = `printf 'x\ny\n' | tee f a b x urls main.go >/dev/null
+	const script = `printf 'x\ny\n' | tee f urls main.go >/dev/null
 tar cf a.tar f
 ! command -v git >/dev/null || {
-	git init -q && git config user.name x && git config user.email x@example.com && git add -A &&
-		git commit -qm 1 && echo z >>f && git commit -qam 2 && echo z >>a && git commit -qam 3 && echo w >>b
+	git init -q -b main && git config user.name x && git config user.email x@example.com && git add -A && git commit -qm 1 &&
+		for n in 2 3 4 5; do echo $n >>f && git commit -qam $n; done
 } >/dev/null`
 	cmd := r.command("bash", "-c", script)
 	cmd.Dir = dir

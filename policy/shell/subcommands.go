@@ -31,6 +31,7 @@ var subcommanders = map[string]*subcommander{
 	"pip3":      {values: pipValues},
 	"helm":      {values: []string{"-n", "--namespace", "--kube-context", "--kubeconfig", "--kube-apiserver", "--kube-as-user", "--kube-as-group", "--kube-ca-file", "--kube-token", "--kube-tls-server-name", "--registry-config", "--repository-cache", "--repository-config", "--burst-limit", "--qps"}},
 	"terraform": {},
+	"opencode":  {},
 	"tofu":      {},
 	"gradle":    {values: gradleValues}, "gradlew": {values: gradleValues},
 	"ovsx": {}, "nuget": {}, "flit": {values: []string{"-f", "--ini-file"}}, "changeset": {}, "conan": {}, "pod": {},
