@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"opencode/agent/sandbox"
 	"opencode/policy"
 	"opencode/redact"
 	"opencode/store"
@@ -158,7 +159,20 @@ func (g *Gate) decide(ctx context.Context, in *policy.Input, first bool) (policy
 	if err != nil {
 		return policy.Decision{Snapshot: d.Snapshot}, fmt.Errorf("decision: %w", err)
 	}
+	d.Record = r.ID
 	return d, nil
+}
+
+// held records what a command is held to that a decision lets run.
+func (g *Gate) held(ctx context.Context, d policy.Decision, report sandbox.Report) error {
+	held := store.Sandbox{Held: map[string]string{}, Missing: map[string]string{}, Exempt: report.Exempt}
+	for guarantee, by := range report.Held {
+		held.Held[string(guarantee)] = by
+	}
+	for guarantee, why := range report.Missing {
+		held.Missing[string(guarantee)] = why
+	}
+	return g.cfg.Recorder.HoldNow(ctx, d.Record, held)
 }
 
 // answered records the answer to a question that belongs to no session, among

@@ -137,7 +137,7 @@ func (a *Agent) CreatePTY(ctx context.Context, p policy.Principal, in PTYInput) 
 		a.dropPTY(e)
 		return PTY{}, err
 	}
-	call.Wrap = a.wrapper(d, root, func(r sandbox.Report) {
+	call.Wrap = a.wrapper(ctx, d, root, func(r sandbox.Report) {
 		a.cfg.Logger.LogAttrs(ctx, slog.LevelDebug, "a terminal is held", slog.String("pty", info.ID), slog.Any("sandbox", r))
 	})
 	return a.startPTY(ctx, life, e, call, time.Duration(d.Obligations.TimeoutSeconds)*time.Second)

@@ -110,6 +110,13 @@ func (r *Recorder) PutNow(ctx context.Context, d store.DecisionRecord) error {
 	return r.store.PutDecisions(ctx, []store.DecisionRecord{d})
 }
 
+// HoldNow adds to a record, before it returns, what a command is held to.
+func (r *Recorder) HoldNow(ctx context.Context, id string, held store.Sandbox) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordLimit)
+	defer cancel()
+	return r.store.HoldDecision(ctx, id, held)
+}
+
 // Flush writes what waits before it returns.
 func (r *Recorder) Flush(ctx context.Context) error {
 	r.writing.Lock()

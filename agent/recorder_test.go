@@ -40,6 +40,10 @@ func (d *decisionsFake) PutDecisions(ctx context.Context, r []store.DecisionReco
 	return nil
 }
 
+func (*decisionsFake) HoldDecision(context.Context, string, store.Sandbox) error {
+	return errors.New("not kept")
+}
+
 func (*decisionsFake) Decisions(context.Context, store.DecisionFilter) ([]store.DecisionRecord, error) {
 	return nil, errors.New("not kept")
 }

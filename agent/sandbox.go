@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"os/exec"
@@ -64,8 +65,10 @@ func (a *Agent) enforceable(d policy.Decision, root string) error {
 
 // wrapper returns what makes a command run as a decision obliges, or nil if it
 // obliges to no sandbox. Every command that a tool starts goes through it.
-// Record, if not nil, gets what the command is held to before it starts.
-func (a *Agent) wrapper(d policy.Decision, root string, record func(sandbox.Report)) tool.Wrapper {
+// What the command is held to is in the record of the decision before it
+// starts, and a command of which that cannot be recorded does not start. Record,
+// if not nil, gets it too.
+func (a *Agent) wrapper(ctx context.Context, d policy.Decision, root string, record func(sandbox.Report)) tool.Wrapper {
 	s := d.Obligations.Sandbox
 	if s == nil {
 		return nil
@@ -80,6 +83,10 @@ func (a *Agent) wrapper(d policy.Decision, root string, record func(sandbox.Repo
 		}
 		if len(report.Missing) > 0 {
 			a.cfg.Logger.Debug("a command runs without a part of the sandbox", slog.Any("missing", report.Missing))
+		}
+		if err := a.cfg.Gate.held(ctx, d, report); err != nil {
+			release()
+			return nil, fmt.Errorf("%w: what the command is held to cannot be recorded: %w", policy.ErrDenied, err)
 		}
 		if record != nil {
 			record(report)

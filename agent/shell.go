@@ -169,7 +169,7 @@ func (a *Agent) runShell(ctx context.Context, p policy.Principal, c *call) (tool
 	}
 	decided := map[string]any{"effect": d.Effect, "rules": d.Rules, "snapshot": d.Snapshot}
 	c.part.State.Metadata = map[string]any{"policy": decided}
-	wrap := a.wrapper(d, c.root, func(r sandbox.Report) { decided["sandbox"] = r })
+	wrap := a.wrapper(ctx, d, c.root, func(r sandbox.Report) { decided["sandbox"] = r })
 	if !c.alone {
 		before := a.snapshot(ctx, c.root)
 		defer func() { a.keepChange(ctx, c, before) }()

@@ -11,6 +11,8 @@ import (
 
 	"opencode/policies"
 	"opencode/policy"
+	"opencode/policy/fspath"
+	"opencode/policy/shell"
 )
 
 func cachedInput() *policy.Input {
@@ -46,16 +48,56 @@ func keyOf(t *testing.T, in *policy.Input) string {
 	return key
 }
 
+// wholePrompt has a value in every member that a prompt can have.
+func wholePrompt() *policy.Input {
+	in := cachedInput()
+	text, parent, problem := "x", "ses_0", "too long"
+	in.Kind, in.Request = policy.KindPrompt, nil
+	in.Prompt = &policy.Prompt{
+		Tool: "bash", Args: map[string]any{"command": "x", "n": 1},
+		Command: &shell.Command{
+			Calls: []shell.Call{{
+				Name: "a", Argv: []string{"a"}, Path: "/a", Subcommand: "b", Operand: "c", Plain: "a", Effects: []string{"d"},
+				Code: &text, Via: []string{"sh"}, Text: "a b",
+			}},
+			Redirects: []shell.Redirect{{Op: ">", Target: "f", Access: "write"}},
+			Files:     []shell.File{{Path: "f", Access: "read", By: "cat"}},
+			Assigns:   []string{"A"}, Parsed: true, Problem: &problem,
+		},
+		Paths: []fspath.Path{{
+			Raw: "f", Real: "/p/f", Relative: "f", Inside: true, Access: fspath.Read, Exists: true, Kind: "file", Links: 1, Class: "plain", Problem: &problem,
+		}},
+		Content: &policy.Content{Bytes: 1, Lines: 1},
+	}
+	in.Session = &policy.Session{
+		ID: "ses_1", Parent: &parent, Agent: "build", Directory: "/p",
+		Approvals:    []policy.Approval{{Tool: "bash", Pattern: "a"}},
+		Restrictions: []policy.Restriction{{Permission: "bash", Pattern: "a", Action: "ask"}},
+	}
+	in.Host = &policy.Host{OS: "linux", Sandbox: policy.HostSandbox{Holds: []string{"read"}, Landlock: 1}}
+	return in
+}
+
 // TestKeyIsWhole changes every value of an input, one at a time, found by
 // reflection so that a new member cannot be forgotten. Each must change the
 // key, or leave the input without one.
 func TestKeyIsWhole(t *testing.T) {
 	t.Parallel()
-	base := keyOf(t, cachedInput())
+	for name, input := range map[string]func() *policy.Input{"request": cachedInput, "prompt": wholePrompt} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			keyIsWhole(t, input)
+		})
+	}
+}
+
+func keyIsWhole(t *testing.T, input func() *policy.Input) {
+	t.Helper()
+	base := keyOf(t, input())
 	changed := 0
 	var walk func(path string, get func(*policy.Input) reflect.Value)
 	try := func(path string, change func(*policy.Input)) {
-		in := cachedInput()
+		in := input()
 		change(in)
 		changed++
 		if key, ok := wholeKey(in); ok && key == base {
@@ -63,7 +105,7 @@ func TestKeyIsWhole(t *testing.T) {
 		}
 	}
 	walk = func(path string, get func(*policy.Input) reflect.Value) {
-		v := get(cachedInput())
+		v := get(input())
 		switch v.Kind() {
 		case reflect.Pointer:
 			if v.IsNil() {
@@ -74,6 +116,9 @@ func TestKeyIsWhole(t *testing.T) {
 			walk(path, func(in *policy.Input) reflect.Value { return get(in).Elem() })
 		case reflect.Struct:
 			for i := range v.NumField() {
+				if v.Type().Field(i).Tag.Get("json") == "-" {
+					continue // it is not in the document
+				}
 				walk(path+"."+v.Type().Field(i).Name, func(in *policy.Input) reflect.Value { return get(in).Field(i) })
 			}
 		case reflect.String:
@@ -93,6 +138,10 @@ func TestKeyIsWhole(t *testing.T) {
 				try(path+" without "+k.String(), func(in *policy.Input) { get(in).SetMapIndex(k, reflect.Value{}) })
 				try(path+" other "+k.String(), func(in *policy.Input) {
 					old := get(in).MapIndex(k)
+					if old.Kind() == reflect.Interface {
+						get(in).SetMapIndex(k, reflect.ValueOf(fmt.Sprint(old, "x")))
+						return
+					}
 					if old.Kind() == reflect.String {
 						get(in).SetMapIndex(k, reflect.ValueOf(old.String()+"x"))
 						return
@@ -111,7 +160,7 @@ func TestKeyIsWhole(t *testing.T) {
 	if changed < 40 {
 		t.Errorf("%d changes", changed)
 	}
-	if again := keyOf(t, cachedInput()); again != base {
+	if again := keyOf(t, input()); again != base {
 		t.Error("the key of one input differs from time to time")
 	}
 }

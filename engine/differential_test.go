@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -156,17 +157,8 @@ deny contains {"id": "whole.with", "message": "with"} if {
 func differing(tb testing.TB, e *Engine, n int, seed uint64, first bool) (found []string) {
 	tb.Helper()
 	snap := e.snap.Load()
-	bases := basesOfInputs()
-	r := rand.New(rand.NewPCG(seed, 7))
 	ctx := context.WithoutCancel(tb.Context())
-	for range n {
-		in := bases[r.IntN(len(bases))]()
-		for range []int{0, 1, 1, 1, 2, 3}[r.IntN(6)] {
-			mutate(reflect.ValueOf(in).Elem(), r)
-		}
-		if in.Kind != policy.KindRequest && in.Kind != policy.KindPrompt {
-			continue
-		}
+	for in := range changedInputs(n, seed) {
 		got, err := e.decide(ctx, snap, in)
 		var want policy.Decision
 		value, wantErr := inputValue(in)
@@ -185,6 +177,23 @@ func differing(tb testing.TB, e *Engine, n int, seed uint64, first bool) (found 
 		}
 	}
 	return found
+}
+
+// changedInputs makes n inputs of a seed.
+func changedInputs(n int, seed uint64) iter.Seq[*policy.Input] {
+	return func(yield func(*policy.Input) bool) {
+		bases := basesOfInputs()
+		r := rand.New(rand.NewPCG(seed, 7))
+		for range n {
+			in := bases[r.IntN(len(bases))]()
+			for range []int{0, 1, 1, 1, 2, 3}[r.IntN(6)] {
+				mutate(reflect.ValueOf(in).Elem(), r)
+			}
+			if (in.Kind == policy.KindRequest || in.Kind == policy.KindPrompt) && !yield(in) {
+				return
+			}
+		}
+	}
 }
 
 // basesOfInputs makes inputs that reach the rules from either side.
@@ -418,5 +427,40 @@ func TestTheDifferenceIsFound(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestShortWaysAreTheRules decides inputs with the default policy, which has a
+// short way for what most of them are, and with the same beside a team that has
+// nothing to say, where every rule is asked.
+func TestShortWaysAreTheRules(t *testing.T) {
+	t.Parallel()
+	n := 10_000
+	if os.Getenv("OPENCODE_TEST_E2E") != "" {
+		n = 100_000
+	}
+	quiet := t.TempDir()
+	if err := os.WriteFile(filepath.Join(quiet, "data.json"), []byte(`{"team":{"quiet":{}}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	long, err := New(t.Context(), Config{Default: policies.FS, Dirs: []string{quiet}, Timeout: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	short := awkwardEngine(t, "none")
+	allowed := map[policy.Kind]int{}
+	for in := range changedInputs(n, 11) {
+		got, gotErr := short.Decide(t.Context(), in)
+		want, wantErr := long.Decide(t.Context(), in)
+		got.Snapshot, want.Snapshot = "", ""
+		if diff := cmp.Diff(want, got); (gotErr == nil) != (wantErr == nil) || diff != "" {
+			t.Fatalf("%+v: error %v, want %v\n(-every rule +short way)\n%s", in, gotErr, wantErr, diff)
+		}
+		if got.Effect == policy.Allow {
+			allowed[in.Kind]++
+		}
+	}
+	if allowed[policy.KindRequest] < n/20 || allowed[policy.KindPrompt] < n/20 {
+		t.Errorf("of %d inputs %v were allowed, want more that go the short way", n, allowed)
 	}
 }

@@ -218,16 +218,17 @@ func keyPath(k *key, p *fspath.Path) {
 	k.flag(p.Exists)
 	k.flag(p.Link)
 	k.text(p.Kind)
+	k.number(int64(p.Links))
 	k.text(p.Class)
 	k.optional(p.Problem)
 }
 
 func pathTerm() func(*fspath.Path) *ast.Term {
-	names := nameTerms("raw", "real", "relative", "inside", "access", "exists", "link", "kind", "class", "problem")
+	names := nameTerms("raw", "real", "relative", "inside", "access", "exists", "link", "kind", "links", "class", "problem")
 	return func(p *fspath.Path) *ast.Term {
 		return objectTerm(
 			names, strTerm(p.Raw), strTerm(p.Real), strTerm(p.Relative), ast.InternedTerm(p.Inside), strTerm(string(p.Access)),
-			ast.InternedTerm(p.Exists), ast.InternedTerm(p.Link), strTerm(p.Kind), strTerm(p.Class), optionalTerm(p.Problem),
+			ast.InternedTerm(p.Exists), ast.InternedTerm(p.Link), strTerm(p.Kind), intTerm(int64(p.Links)), strTerm(p.Class), optionalTerm(p.Problem),
 		)
 	}
 }

@@ -78,7 +78,7 @@ func testPrompt(tool string, paths ...any) object {
 func testPath(access string) object {
 	return object{
 		"raw": "a", "real": "/p/a", "relative": "a", "inside": true, "access": access,
-		"exists": true, "link": false, "kind": "file", "class": "plain", "problem": nil,
+		"exists": true, "link": false, "kind": "file", "links": 1, "class": "plain", "problem": nil,
 	}
 }
 

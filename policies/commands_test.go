@@ -1,6 +1,7 @@
 package policies_test
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"opencode/engine"
 	"opencode/policies"
 	"opencode/policy"
+	"opencode/policy/shell"
 )
 
 // corpus reads a list of commands, one a line; ⏎ is a newline and ⇥ a tab.
@@ -84,6 +86,69 @@ func TestCorpus(t *testing.T) {
 	}
 	if total < 600 {
 		t.Errorf("the corpus holds %d commands, want 600", total)
+	}
+}
+
+// TestCorpusBesideSecrets decides commands that read a secret without naming it,
+// in a project that holds secrets and links out of it. In one that holds none
+// the same commands are ordinary work.
+func TestCorpusBesideSecrets(t *testing.T) {
+	t.Parallel()
+	e := defaultEngine(t)
+	base := t.TempDir()
+	root, empty := filepath.Join(base, "p"), t.TempDir()
+	for _, name := range []string{"p/.env", "p/certs/server.key", "p/src/sub/a.go", "p/f", "notes"} {
+		path := filepath.Join(base, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.MkdirAll(filepath.Join(root, "links"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.Join(base, "notes"), filepath.Join(root, "links", "n")); err != nil {
+		t.Fatal(err)
+	}
+	commands := corpus(t, "reach")
+	if len(commands) < 40 {
+		t.Errorf("the corpus holds %d commands, want more", len(commands))
+	}
+	for _, command := range commands {
+		if d := decideCommand(t, e, root, command); d.Effect == policy.Allow {
+			t.Errorf("%q is allowed by %v beside secrets", command, d.Rules)
+		}
+		if d := decideCommand(t, e, empty, command); d.Effect != policy.Allow {
+			t.Errorf("%q is %s by %v without any secret", command, d.Effect, d.Rules)
+		}
+	}
+}
+
+// TestAskCommandsAreKnown: a command that is asked about by its sub-command is
+// one of a program whose sub-commands are known.
+func TestAskCommandsAreKnown(t *testing.T) {
+	t.Parallel()
+	data, err := policies.FS.ReadFile("opencode/config/data.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var config struct {
+		Ask map[string]any `json:"ask_commands"`
+	}
+	if err := json.Unmarshal(data, &config); err != nil {
+		t.Fatal(err)
+	}
+	for command := range config.Ask {
+		words := strings.Fields(command)
+		if len(words) < 2 {
+			continue
+		}
+		calls := shell.Analyze(command).Calls
+		if len(calls) == 0 || calls[0].Subcommand != words[1] {
+			t.Errorf("%q is asked about, but no sub-command of %s is known", command, words[0])
+		}
 	}
 }
 

@@ -81,6 +81,8 @@ type Decision struct {
 	Obligations Obligations `json:"obligations"`
 	// Snapshot is the digest of the policy that decided.
 	Snapshot string `json:"snapshot,omitempty"`
+	// Record is the id under which the decision is recorded, "" if it is not.
+	Record string `json:"-"`
 }
 
 // Err returns nil if the decision allows or asks, and a [DeniedError] if it

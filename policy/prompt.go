@@ -2,9 +2,11 @@ package policy
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -130,6 +132,8 @@ func filePaths(files []shell.File, c Call, cwd string) []fspath.Path {
 		glob   bool
 	}
 	seen := map[use]bool{}
+	type below struct{ path, names string }
+	looked := map[below]bool{}
 	var paths []fspath.Path
 	for _, f := range files {
 		if f.Dynamic {
@@ -154,8 +158,41 @@ func filePaths(files []shell.File, c Call, cwd string) []fspath.Path {
 		if p := resolve(c.Root, cwd, u.path, u.access); f.Access != "unknown" || p.Class == "secret" {
 			paths = append(paths, p)
 		}
+		if f.Glob {
+			paths = append(paths, matched(fspath.Matches(c.Root, cwd, u.path, u.access), f)...)
+		}
+	}
+	for _, f := range files {
+		if f.Dynamic || !f.Recursive || f.Access != "read" && f.Access != "execute" {
+			continue
+		}
+		name := f.Path
+		if f.Home {
+			name = c.home() + strings.TrimPrefix(f.Path, "~")
+		}
+		walk := fspath.Walk{Visible: f.Below.Visible, Links: f.Below.Links, Names: f.Below.Names}
+		if i := strings.IndexAny(name, "*?["); f.Glob && i >= 0 {
+			slash := strings.LastIndexByte(name[:i], '/')
+			walk.Top, _, _ = strings.Cut(name[slash+1:], "/")
+			if name = name[:slash+1]; name == "" {
+				name = "."
+			}
+		}
+		if key := (below{name, fmt.Sprint(walk)}); !looked[key] {
+			looked[key] = true
+			paths = append(paths, fspath.Below(c.Root, cwd, name, walk)...)
+		}
 	}
 	return paths
+}
+
+// matched returns what the files that a pattern matches say to the gate. What
+// may be no file at all counts only if it is a secret.
+func matched(paths []fspath.Path, f shell.File) []fspath.Path {
+	if f.Access != "unknown" {
+		return paths
+	}
+	return slices.DeleteFunc(paths, func(p fspath.Path) bool { return p.Class != "secret" })
 }
 
 // home returns the home directory. One that is not known gives paths that lead

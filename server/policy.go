@@ -41,6 +41,18 @@ type decisionBody struct {
 	// Count is how many equal decisions this stands for; the id, the time and
 	// the duration are those of the last.
 	Count int `json:"count"`
+	// Sandbox is what the command was held to that the decision let run.
+	Sandbox *sandboxBody `json:"sandbox,omitempty"`
+}
+
+// sandboxBody says what a command was held to when it started.
+type sandboxBody struct {
+	// Held are the guarantees that it had, with what gave each.
+	Held map[string]string `json:"held"`
+	// Missing are those that it had not, with the reason.
+	Missing map[string]string `json:"missing"`
+	// Exempt are banned programs that it could run all the same.
+	Exempt []string `json:"exempt"`
 }
 
 const (
@@ -87,6 +99,12 @@ func (s *Server) listDecisions(w http.ResponseWriter, r *http.Request) error {
 		}
 		if body.Rules == nil {
 			body.Rules = []string{}
+		}
+		if held := d.Sandbox; held != nil {
+			body.Sandbox = &sandboxBody{Held: held.Held, Missing: held.Missing, Exempt: held.Exempt}
+			if held.Exempt == nil {
+				body.Sandbox.Exempt = []string{}
+			}
 		}
 		list = append(list, body)
 	}

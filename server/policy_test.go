@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"slices"
 	"testing"
+
+	"opencode/agent/sandbox"
 )
 
 // TestPolicy reads what the policy in force is and what it has decided.
@@ -70,6 +72,36 @@ func TestPolicy(t *testing.T) {
 	for _, query := range []string{"?kind=x", "?effect=maybe", "?since=x", "?limit=-1", "?limit=x"} {
 		if got := r.do(http.MethodGet, "/policy/decision"+query, r.read, ""); got.status != http.StatusBadRequest {
 			t.Errorf("%s = %d %s, want 400", query, got.status, got.body)
+		}
+	}
+}
+
+// TestDecisionShowsTheSandbox: the record of a command that ran says what it was
+// held to, and no other does.
+func TestDecisionShowsTheSandbox(t *testing.T) {
+	t.Parallel()
+	r := serve(t, options{})
+	id := r.session()
+	r.shell(id, r.full, "echo x")
+	r.shell(id, r.full, "curl x")
+	var list []struct {
+		Effect  string
+		Sandbox *struct {
+			Held, Missing map[string]string
+			Exempt        []string
+		}
+	}
+	r.json(http.MethodGet, "/policy/decision?kind=prompt", r.read, "", &list)
+	if len(list) != 2 || list[0].Effect != "deny" || list[0].Sandbox != nil {
+		t.Fatalf("decisions %+v, want a denial without a sandbox last", list)
+	}
+	held := list[1].Sandbox
+	if held == nil || held.Exempt == nil {
+		t.Fatalf("the record of a command that ran shows the sandbox %+v", held)
+	}
+	for _, g := range sandbox.Guarantees() {
+		if by, why := held.Held[string(g)], held.Missing[string(g)]; (by == "") == (why == "") {
+			t.Errorf("%s is held by %q and missing because of %q, want one of them", g, by, why)
 		}
 	}
 }

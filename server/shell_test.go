@@ -347,6 +347,9 @@ func TestDecisionsAreRecorded(t *testing.T) {
 		if d.Kind != string(policy.KindPrompt) {
 			continue
 		}
+		if ran := d.Effect == "allow"; ran != (d.Sandbox != nil) || ran && len(d.Sandbox.Held)+len(d.Sandbox.Missing) == 0 {
+			t.Errorf("record %+v of what the command was held to: %+v", d, d.Sandbox)
+		}
 		effects = append(effects, d.Effect+" "+strings.Join(d.Rules, ","))
 		if d.SessionID != id || d.Subject != "bash" || !strings.HasPrefix(d.PrincipalID, "tok_") || d.Snapshot != r.engine.Info().Digest || !store.ValidID("dec", d.ID) {
 			t.Errorf("record %+v", d)

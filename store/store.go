@@ -218,6 +218,19 @@ type DecisionRecord struct {
 	// Count is how many equal decisions the record stands for, at least 1; ID,
 	// Time and Duration are those of the last.
 	Count int
+	// Sandbox is what the command was held to that the decision let run, nil if
+	// none ran or if the decision obliged to no sandbox.
+	Sandbox *Sandbox
+}
+
+// Sandbox says what a command was held to when it started.
+type Sandbox struct {
+	// Held are the guarantees that it had, with what gave each.
+	Held map[string]string `json:"held"`
+	// Missing are those that it had not, with the reason.
+	Missing map[string]string `json:"missing"`
+	// Exempt are banned programs that it could run all the same.
+	Exempt []string `json:"exempt"`
 }
 
 // DecisionFilter selects decision records; zero fields select all.
@@ -238,6 +251,9 @@ type DecisionFilter struct {
 // Decisions keeps the record of decisions.
 type Decisions interface {
 	PutDecisions(ctx context.Context, r []DecisionRecord) error
+	// HoldDecision adds to the record of a decision what the command is held to
+	// that it lets run, or returns [ErrNotExist].
+	HoldDecision(ctx context.Context, id string, held Sandbox) error
 	// Decisions returns the selected records, newest first.
 	Decisions(ctx context.Context, f DecisionFilter) ([]DecisionRecord, error)
 }

@@ -33,6 +33,9 @@ type Path struct {
 	// Kind is "file", "dir", "device", "fifo", "socket", "other", or "none" if
 	// the file does not exist.
 	Kind string `json:"kind"`
+	// Links is how many names the file has: more than one if there are hard
+	// links to it, which can be anywhere. It is 0 for what is no file.
+	Links int `json:"links"`
 	// Class is "secret", "vcs", "agent-config" or "plain".
 	Class string `json:"class"`
 	// Problem says why the path could not be resolved, nil if it could.

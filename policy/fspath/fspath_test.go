@@ -31,7 +31,7 @@ func tree(tb testing.TB) string {
 		check(os.MkdirAll(filepath.Join(base, dir), 0o700))
 	}
 	for _, file := range []string{
-		"p/f", "p/a/f", "p/a/b/f", "p/.git/config", "p/.ssh/k", "p/.env", "out/f", "out/deep/f", "p-evil/f", "secret", "real/p2/f", "p/~", "p/a b",
+		"p/f", "p/a/f", "p/a/b/f", "p/.git/config", "p/.ssh/k", "p/.env", "out/f", "out/deep/f", "p-evil/f", "secret", "real/p2/f", "p/~", "p/a b", "out/hard",
 	} {
 		check(os.WriteFile(filepath.Join(base, file), []byte("x"), 0o600))
 	}
@@ -46,6 +46,7 @@ func tree(tb testing.TB) string {
 	} {
 		check(os.Symlink(target, filepath.Join(base, name)))
 	}
+	check(os.Link(filepath.Join(base, "out/hard"), filepath.Join(base, "p/hard")))
 	previous := "f"
 	for i := range 60 {
 		name := "chain" + string(rune('A'+i/10)) + string(rune('0'+i%10))
@@ -69,6 +70,7 @@ func TestResolve(t *testing.T) {
 		kind  string
 		class string
 		link  bool
+		hard  bool // there is another name of the file
 	}{
 		// Plain names and dots.
 		{raw: ".", want: ".", kind: "dir"},
@@ -86,6 +88,9 @@ func TestResolve(t *testing.T) {
 		{raw: "a/b/../../f", want: "f", kind: "file"},
 		{raw: "a/b/..", want: "a", kind: "dir"},
 		{raw: "a b", want: "a b", kind: "file"},
+		{raw: "hard", want: "hard", kind: "file", hard: true},
+		{raw: "a/../hard", want: "hard", kind: "file", hard: true},
+		{raw: "../out/hard", want: "/out/hard", kind: "file", hard: true},
 		{raw: "...", want: "...", kind: "none"},
 		{raw: "a/...", want: "a/...", kind: "none"},
 		{raw: "~", want: "~", kind: "file"},
@@ -250,6 +255,12 @@ func TestResolve(t *testing.T) {
 			want.Problem = got.Problem
 		} else {
 			want.Kind, want.Link, want.Exists = tt.kind, tt.link, tt.kind != "none"
+			if tt.kind == "file" {
+				want.Links = 1
+				if tt.hard {
+					want.Links = 2
+				}
+			}
 			switch {
 			case strings.HasPrefix(tt.want, "//"):
 				want.Real = tt.want[2:]

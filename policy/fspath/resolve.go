@@ -96,7 +96,7 @@ func ResolvePattern(root, cwd, pattern string, access Access) Path {
 	}
 	p.Real = strings.TrimSuffix(p.Real, "/") + "/" + rest
 	p.Relative, p.Inside = below(start.path, p.Real)
-	p.Exists, p.Kind = false, "none"
+	p.Exists, p.Kind, p.Links = false, "none", 0
 	p.Class = stricter(stricter(class, p.Class), stricter(classWithin(p.Real, root, start.path), classWithin(spelled(cwd, pattern), root, start.path)))
 	return p
 }
@@ -145,7 +145,7 @@ func (p *Path) resolve(root, cwd string) (project string, err error) {
 	if err != nil {
 		return start.path, err
 	}
-	p.Real, p.Exists, p.Link, p.Kind = end.path, !end.missing, end.link, end.kind
+	p.Real, p.Exists, p.Link, p.Kind, p.Links = end.path, !end.missing, end.link, end.kind, end.links
 	p.Relative, p.Inside = below(start.path, end.path)
 	return start.path, nil
 }
@@ -198,6 +198,8 @@ type place struct {
 	// link reports that a link was followed below the project directory.
 	link bool
 	kind string
+	// links is how many names the file has.
+	links int
 }
 
 // standardStreams are the names of what a process has open that mean the same
@@ -261,7 +263,7 @@ func walk(path, inside string) (place, error) {
 			return at, fmt.Errorf("cannot look at a part of it: %w", reason(err))
 		}
 		if info.Mode()&fs.ModeSymlink == 0 {
-			at.path, at.kind = next, kindOf(info.Mode())
+			at.path, at.kind, at.links = next, kindOf(info.Mode()), namesOf(info)
 			continue
 		}
 		if links++; links > maxLinks {
@@ -319,6 +321,16 @@ func isMagic(path string) bool {
 		return true
 	}
 	return false
+}
+
+// namesOf returns how many names a file has, 0 if it is a directory or if that
+// is not known.
+func namesOf(info fs.FileInfo) int {
+	sys, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || !info.Mode().IsRegular() {
+		return 0
+	}
+	return int(sys.Nlink) //nolint:gosec,unconvert,nolintlint // its type depends on the architecture; no file system has more
 }
 
 func kindOf(mode fs.FileMode) string {

@@ -21,8 +21,11 @@ const (
 	// maxSpent bounds the bytes that are parsed and expanded in all, texts
 	// within texts included, so that the work stays linear.
 	maxSpent = 8 << 20
-	// maxFrames bounds the stack of the parser, which is recursive.
+	// maxFrames bounds the stack of the parser, which is recursive. It is not
+	// looked at before the parser has read shallow bytes, which cannot nest as
+	// deep: a look costs more than to parse a line.
 	maxFrames = 4096
+	shallow   = 2048
 )
 
 var (
@@ -177,11 +180,32 @@ func (a *analysis) text(src string, s scope) {
 		a.refuse("holds a carriage return")
 		return
 	}
+	if reordered(src) {
+		a.problem("holds characters that change the order in which it is shown")
+	}
 	stmts, err := a.parse(src)
 	s.src = src
 	a.stmts(stmts, s)
 	if err != nil && !a.stopped {
 		a.problem(explain(err))
+	}
+}
+
+// reordered reports whether a text is shown in another order than it is read:
+// whoever approves it would approve another.
+func reordered(src string) bool {
+	for rest := src; ; {
+		i := strings.Index(rest, "\xe2\x80")
+		if j := strings.Index(rest, "\xe2\x81"); i < 0 || 0 <= j && j < i {
+			i = j
+		}
+		if i < 0 {
+			return false
+		}
+		if r, _ := utf8.DecodeRuneInString(rest[i:]); 0x202a <= r && r <= 0x202e || 0x2066 <= r && r <= 0x2069 {
+			return true
+		}
+		rest = rest[i+2:]
 	}
 }
 
@@ -228,17 +252,22 @@ func explain(err error) string {
 // would end the whole process.
 type boundedReader struct {
 	rest string
+	// given is the number of bytes that the parser has read.
+	given int
 }
 
 func (r *boundedReader) Read(p []byte) (int, error) {
-	var pcs [1]uintptr
-	if runtime.Callers(maxFrames, pcs[:]) > 0 {
-		return 0, errTooDeep
+	if r.given > shallow {
+		var pcs [1]uintptr
+		if runtime.Callers(maxFrames, pcs[:]) > 0 {
+			return 0, errTooDeep
+		}
 	}
 	if r.rest == "" {
 		return 0, io.EOF
 	}
 	n := copy(p, r.rest)
 	r.rest = r.rest[n:]
+	r.given += n
 	return n, nil
 }

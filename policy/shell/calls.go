@@ -18,14 +18,21 @@ func (a *analysis) call(args []arg, s scope) {
 	if len(args) == 0 || !a.deeper(&s) {
 		return
 	}
+	if n := len(s.via); n > 0 && s.via[n-1] == "time" && len(args[0].text) > 1 && args[0].text[0] == '-' {
+		// Options of the program of that name, which the shell's own has not.
+		l := launchers["time"]
+		a.words(l, a.invocation(l, args, s), s)
+		return
+	}
 	if len(a.command.Calls) >= maxCalls {
 		a.refuse("runs too many programs")
 		return
 	}
+	size := 0
 	for _, g := range args {
-		a.spent += len(g.text) + 1
+		size += len(g.text) + 1
 	}
-	if a.spent > maxSpent {
+	if a.spent += size; a.spent > maxSpent {
 		a.refuse("runs programs with too many arguments")
 		return
 	}
@@ -34,6 +41,7 @@ func (a *analysis) call(args []arg, s scope) {
 		c.Via = []string{}
 	}
 	var text strings.Builder
+	text.Grow(size)
 	for i, g := range args {
 		c.Dynamic = c.Dynamic || !g.lit
 		if g.hidden && i > 0 {
@@ -53,6 +61,9 @@ func (a *analysis) call(args []arg, s scope) {
 	}
 	if c.Name == "" && a.candidates(args, s) {
 		return
+	}
+	if c.Name == "" && args[0].origin == nil {
+		a.emptied(args, s)
 	}
 	at := 0
 	name := versionless(strings.ToLower(c.Name))
@@ -100,7 +111,7 @@ func (a *analysis) candidates(args []arg, s scope) bool {
 	}
 	found := false
 	for _, v := range args[0].values() {
-		if v.lit && v.text != "" && !v.below && !a.stopped && !strings.ContainsAny(v.text, "*?[") {
+		if v.lit && v.text != "" && v.below == nil && !a.stopped && !strings.ContainsAny(v.text, "*?[") {
 			found = true
 			v.text, _, _ = strings.Cut(v.text, " ")
 			a.call(slices.Concat([]arg{v}, args[1:]), s)
@@ -110,6 +121,19 @@ func (a *analysis) candidates(args []arg, s scope) bool {
 		}
 	}
 	return found
+}
+
+// emptied records a call of what a name is if its unknown parts are empty, as
+// variables are that are not set: c${x}url is curl.
+func (a *analysis) emptied(args []arg, s scope) {
+	name := strings.ReplaceAll(args[0].text, unknown, "")
+	if name == "" || name == args[0].text || strings.ContainsAny(name, "*?[") {
+		return
+	}
+	a.call(slices.Concat([]arg{literal(name)}, args[1:]), s)
+	if n := len(a.command.Calls); n > 0 {
+		a.command.Calls[n-1].Dynamic = true
+	}
 }
 
 // declared is a function of the text that uses its arguments.
@@ -206,11 +230,24 @@ func (a *analysis) launch(name, known string, args []arg, s scope) {
 	case formText:
 		if known == "eval" {
 			a.evaluate(join(in.rest), s)
+			for _, g := range in.rest {
+				for _, v := range g.values() {
+					if !g.lit && v.lit {
+						a.evaluate(arg{text: v.text}, s) // one of those that it may be
+					}
+				}
+			}
 			return
 		}
 		if l.each {
 			for _, text := range in.rest {
 				a.evaluate(text, a.child(s))
+			}
+			return
+		}
+		if l.remote {
+			if len(in.rest) > 0 {
+				a.elsewhere(func(b *analysis) { b.evaluate(join(in.rest), b.child(s)) })
 			}
 			return
 		}
@@ -269,6 +306,9 @@ func join(args []arg) arg {
 // words follows a launcher whose operands are an argument vector.
 func (a *analysis) words(l *launcher, in invocation, s scope) {
 	rest := in.rest
+	for _, program := range in.programs {
+		a.elsewhere(func(b *analysis) { b.call([]arg{program}, s) })
+	}
 	if len(rest) == 0 {
 		if l.needs || in.shell {
 			a.input(s) // a shell that reads its standard input
@@ -286,7 +326,31 @@ func (a *analysis) words(l *launcher, in invocation, s scope) {
 		}
 		s.feed = nil
 	}
+	switch {
+	case l.single && (len(rest) == 1 || strings.Contains(rest[0].text, " ")):
+		a.evaluate(rest[0], a.child(s))
+		return
+	case l.remote:
+		a.elsewhere(func(b *analysis) { b.call(rest, s) })
+		return
+	}
 	a.call(rest, s)
+}
+
+// elsewhere follows what runs on another machine or in a container: which
+// programs those are is a fact, which files and variables is none of here.
+func (a *analysis) elsewhere(follow func(*analysis)) {
+	b := &analysis{command: Command{Parsed: true}, parser: a.parser, spent: a.spent}
+	follow(b)
+	a.parser, a.spent = b.parser, b.spent
+	switch {
+	case b.stopped:
+		a.refuse(*b.command.Problem)
+	case len(a.command.Calls)+len(b.command.Calls) > maxCalls:
+		a.refuse("runs too many programs")
+	default:
+		a.command.Calls = append(a.command.Calls, b.command.Calls...)
+	}
 }
 
 // replaced returns arguments in which a string stands for unknown text, of
@@ -466,79 +530,4 @@ func (a *analysis) trap(rest []arg, s scope) {
 		return
 	}
 	a.evaluate(rest[0], s)
-}
-
-// define records aliases. Their text runs wherever their name is used.
-func (a *analysis) define(rest []arg, outer, s scope) {
-	for _, g := range rest {
-		name, text, ok := strings.Cut(g.text, "=")
-		if !g.lit {
-			a.dynamic()
-			continue
-		}
-		if !ok {
-			continue
-		}
-		if a.aliases == nil {
-			a.aliases = map[string][]string{}
-		}
-		if !slices.Contains(a.aliases[name], text) {
-			a.aliases[name] = append(a.aliases[name], text)
-		}
-		inner := s.again()
-		inner.expanding = append(slices.Clone(outer.expanding), name)
-		a.text(text, inner)
-	}
-}
-
-// alias follows the use of an alias.
-func (a *analysis) alias(name string, args []arg, s scope) {
-	texts := a.aliases[name]
-	if len(texts) == 0 || slices.Contains(s.expanding, name) {
-		return
-	}
-	var rest strings.Builder
-	for _, g := range args[1:] {
-		rest.WriteByte(' ')
-		if g.lit {
-			rest.WriteString(quote(g.text))
-		} else {
-			rest.WriteString(unknown)
-		}
-	}
-	s = s.through("alias").again()
-	s.expanding = append(slices.Clone(s.expanding), name)
-	for _, text := range texts {
-		a.text(text+rest.String(), s)
-	}
-}
-
-// tame are the programs that git may be told to run for paging, editing and for
-// its own subcommands.
-var tame = map[string]bool{"cat": true, "less": true, "more": true, "true": true, ":": true, "delta": true, "vi": true, "vim": true, "nano": true, "git": true}
-
-// git follows the settings by which git runs other programs.
-func (a *analysis) git(args []arg, s scope) {
-	for i := 1; i < len(args) && strings.HasPrefix(args[i].text, "-"); i++ {
-		option, setting, attached := strings.Cut(args[i].text, "=")
-		takes := slices.Contains(subcommanders["git"].values, option)
-		if takes && !attached && i+1 < len(args) {
-			i++
-			setting = args[i].text
-		}
-		switch {
-		case option == "--config-env" || option == "-c" && !args[i].lit:
-			name, _, _ := strings.Cut(setting, "=")
-			if gitCommand(name+"=x") != "" || strings.Contains(name, "$") {
-				a.dynamic()
-			}
-		case option == "-c":
-			if text := gitCommand(setting); text != "" {
-				a.evaluate(arg{text: text, lit: text != unknown}, a.child(s.through("git")))
-				if first, _, _ := strings.Cut(text, " "); !tame[first] {
-					a.dynamic() // it is run with arguments of git's own
-				}
-			}
-		}
-	}
 }

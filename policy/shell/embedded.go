@@ -1,48 +1,152 @@
 package shell
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // starters are the functions of other languages that run a command text or a
 // program, which they are given as a string or as the first of a list.
 var starters = []string{
 	"system", "popen", "exec", "execl", "execlp", "execv", "execvp", "execve", "execSync", "execFile", "execFileSync", "spawn", "spawnSync", "spawnl",
 	"spawnlp", "run", "call", "check_call", "check_output", "Popen", "getoutput", "getstatusoutput", "shell_exec", "passthru", "proc_open", "qx",
-	"posix_spawn", "create_subprocess_shell", "create_subprocess_exec", "execute", "do shell script",
+	"posix_spawn", "create_subprocess_shell", "create_subprocess_exec", "execute", "cmd", "command", "Command", "process", "script", "shell", "popen2", "popen3",
 }
+
+// lineStarters begin a line of a debugger, an editor or a client that is handed
+// to a shell, or a command of Tcl that runs a program.
+var lineStarters = []string{"!", `\!`, "shell ", ".shell ", ".system ", "system ", "exec ", "spawn ", "platform shell "}
 
 // embedded returns the command texts that a program in a language of its own
 // hands to a shell, as far as they are literal. It is no parser: it finds what
 // is written plainly, and what is not stays code that nobody has read.
 func embedded(code string) []string {
-	var out []string
+	out := escapedLines(code)
+	computed := false
 	for i := 0; i < len(code); i++ {
-		if code[i] == '`' {
+		c := code[i]
+		switch {
+		case c == '`':
 			end := skipTo(code, i+1, '`')
 			if end < len(code) {
 				out = append(out, code[i+1:end])
 			}
 			i = end
 			continue
-		}
-		if code[i] == '|' {
+		case c == '|':
 			out = append(out, beside(code, i)...)
 			continue
+		case c == '[' && strings.HasPrefix(code[i:], "[exec "):
+			text, _, _ := strings.Cut(code[i+len("[exec "):], "]")
+			out = append(out, text)
+			continue
+		case c == '%' && strings.HasPrefix(code[i:], "%x"):
+			if text, ok := delimited(code[i+len("%x"):]); ok {
+				out = append(out, text)
+			}
+			continue
+		case (c == '"' || c == '\'') && (i == 0 || !isWordByte(code[i-1])):
+			end := skipTo(code, i+1, c)
+			if end >= len(code) {
+				continue
+			}
+			text := code[i+1 : end]
+			if startsItself(code[end+1:]) {
+				out = append(out, text)
+			}
+			if bar := strings.TrimSuffix(strings.TrimPrefix(text, "|"), "|"); bar != text && bar != "" {
+				out = append(out, bar)
+			}
+			continue
 		}
-		if i > 0 && isWordByte(code[i-1]) || !isWordByte(code[i]) {
+		if i > 0 && isWordByte(code[i-1]) || !isWordByte(c) {
 			continue
 		}
 		end := i
 		for end < len(code) && isWordByte(code[end]) {
 			end++
 		}
-		for _, name := range starters {
-			if code[i:end] == name {
-				if text, ok := argument(code[end:]); ok {
-					out = append(out, text)
-				}
+		switch word := code[i:end]; {
+		case word == "qx" || word == "syscmd" || word == "esyscmd":
+			if text, ok := delimited(code[end:]); ok {
+				out = append(out, strings.Trim(text, "`'"))
+			}
+		case slices.Contains(starters, word):
+			if text, ok := argument(code[end:]); ok {
+				out = append(out, text)
+			} else {
+				computed = true
 			}
 		}
 		i = end - 1
+	}
+	if computed || strings.Contains(code, "getline") {
+		out = append(out, sentences(code)...)
+	}
+	return out
+}
+
+// escapedLines returns what stands on lines that leave the language.
+func escapedLines(code string) []string {
+	var out []string
+	for line := range strings.Lines(code) {
+		line = strings.TrimSpace(line)
+		for _, start := range lineStarters {
+			if text, ok := strings.CutPrefix(line, start); ok {
+				out = append(out, text)
+			}
+		}
+	}
+	return out
+}
+
+// startsItself reports whether what follows a string runs it, as in Groovy and
+// Scala.
+func startsItself(after string) bool {
+	for _, method := range []string{".execute", ".!", ".lazyLines", ".run"} {
+		if strings.HasPrefix(after, method) {
+			return true
+		}
+	}
+	return false
+}
+
+// delimited returns the text between a delimiter and its counterpart.
+func delimited(text string) (string, bool) {
+	if text == "" || isWordByte(text[0]) || text[0] == ' ' {
+		return "", false
+	}
+	shut := text[0]
+	if i := strings.IndexByte("([{<", shut); i >= 0 {
+		shut = ")]}>"[i]
+	}
+	end := skipTo(text, 1, shut)
+	if end >= len(text) {
+		return "", false
+	}
+	return text[1:end], true
+}
+
+// maxSentences bounds the strings that are taken for command texts although
+// something else is run.
+const maxSentences = 32
+
+// sentences returns the strings of a program that runs what it has put
+// together: one of them may be the command.
+func sentences(code string) []string {
+	var out []string
+	for i := 0; i < len(code) && len(out) < maxSentences; i++ {
+		if code[i] != '"' && code[i] != '\'' {
+			continue
+		}
+		end := skipTo(code, i+1, code[i])
+		if end >= len(code) {
+			break
+		}
+		if text := code[i+1 : end]; text != "" {
+			out = append(out, text)
+		}
+		i = end
 	}
 	return out
 }
@@ -68,6 +172,11 @@ func argument(text string) (string, bool) {
 		}
 		words = append(words, text[1:end])
 		text = strings.TrimLeft(text[end+1:], " \t")
+		if next := strings.TrimLeft(text, "+.~<> \t"); !isList && next != "" && (next[0] == '"' || next[0] == '\'') {
+			if end := skipTo(next, 1, next[0]); end < len(next) {
+				words[0] += next[1:end] // strings that are put together
+			}
+		}
 		if !isList || !strings.HasPrefix(text, ",") {
 			break
 		}

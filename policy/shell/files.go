@@ -63,9 +63,12 @@ type operation struct {
 	access, last string
 	// changes are the options with which the operands are written.
 	changes []string
-	// recursive are the options with which all below is used; always says that
-	// it is so without one.
+	// recursive are the options with which all below is used.
 	recursive []string
+	// walk says how all below is used, nil for all of it.
+	walk *walk
+	// first is how the first operand that is a file is used, if not as the rest.
+	first string
 	// equals are the beginnings of operands whose rest is a file.
 	equals map[string]string
 	// revision says that the file stands behind a colon in an operand.
@@ -101,9 +104,12 @@ func (a *analysis) files(p *performed, s scope) {
 		a.file(program, File{Access: execute, By: p.call.Name}, s)
 	}
 	name := p.name
-	if name == "tar" || name == "gtar" || name == "bsdtar" {
+	switch name {
+	case "tar", "gtar", "bsdtar":
 		a.archive(p, s)
 		return
+	case "cpio", "pax":
+		a.copies(p, s)
 	}
 	o, args := operations[p.key()], p.rest()
 	if o == nil {
@@ -116,6 +122,11 @@ func (a *analysis) files(p *performed, s scope) {
 			a.guess(p, s)
 		}
 		return
+	}
+	if o == awking && slices.ContainsFunc(args, func(g arg) bool { return strings.TrimPrefix(g.text, "-i") == "inplace" }) {
+		changing := *awking
+		changing.access = write
+		o = &changing
 	}
 	a.operands(o, p, args, s)
 }
@@ -143,11 +154,15 @@ func (a *analysis) guess(p *performed, s scope) {
 			}
 			g = literal(value)
 		}
-		for _, v := range g.values() {
-			// A name without any of these is no secret's.
-			if strings.ContainsAny(v.text, "./~_*?[") && !strings.Contains(v.text, unknown) {
-				a.oneFile(v, File{Access: maybe, By: p.call.Name}, s)
-			}
+		a.guessed(g, p, s)
+	}
+}
+
+func (a *analysis) guessed(g arg, p *performed, s scope) {
+	for _, v := range g.values() {
+		// A name without any of these is no secret's.
+		if strings.ContainsAny(v.text, "./~_*?[") && !strings.Contains(v.text, unknown) {
+			a.oneFile(v, File{Access: maybe, By: p.call.Name}, s)
 		}
 	}
 }
@@ -163,11 +178,23 @@ func (a *analysis) operands(o *operation, p *performed, args []arg, s scope) {
 	if skip > 0 && slices.ContainsFunc(o.unskip, used.has) {
 		skip--
 	}
+	below := Below{}
+	if o.walk != nil {
+		recursive = (recursive || o.walk.always) && !slices.ContainsFunc(o.walk.names, used.has)
+		below = o.walk.below(used, args)
+		if recursive && o.walk.here && len(list) <= skip {
+			list = append(slices.Clip(list), literal("."))
+			skip = len(list) - 1
+		}
+	}
 	for i, g := range list {
 		if i < skip && !g.many {
 			continue
 		}
-		f := File{Access: access, By: p.call.Name, Recursive: recursive}
+		f := File{Access: access, By: p.call.Name, Recursive: recursive, Below: below}
+		if o.first != "" && i == skip {
+			f.Access, f.Recursive = o.first, false
+		}
 		if o.last != "" && i == len(list)-1 && (i > skip || g.many) && !used.has("-t") && !used.has("--target-directory") {
 			f.Access = o.last
 		}
@@ -184,6 +211,10 @@ func (a *analysis) operands(o *operation, p *performed, args []arg, s scope) {
 				continue
 			}
 			g.text = path
+		}
+		if f.Access == maybe {
+			a.guessed(g, p, s)
+			continue
 		}
 		if f.Access == "" {
 			continue
@@ -204,7 +235,7 @@ func (u usedOptions) has(option string) bool { return slices.Contains(u, option)
 // be many.
 func (u *usedOptions) add(option string, o *operation) {
 	_, isFile := o.options[option]
-	known := isFile || slices.Contains(o.changes, option) || slices.Contains(o.recursive, option) || slices.Contains(o.unskip, option)
+	known := isFile || slices.Contains(o.changes, option) || slices.Contains(o.recursive, option) || slices.Contains(o.unskip, option) || o.walk.means(option)
 	if known && !u.has(option) {
 		*u = append(*u, option)
 	}
@@ -282,7 +313,11 @@ func (o *operation) full(name string) string {
 			return option
 		}
 	}
-	for _, list := range [][]string{o.longValues, o.changes, o.recursive, o.unskip} {
+	lists := [...][]string{o.longValues, o.changes, o.recursive, o.unskip, nil, nil, nil, nil}
+	if o.walk != nil {
+		lists[4], lists[5], lists[6], lists[7] = o.walk.hidden, o.walk.follows, o.walk.keeps, o.walk.names
+	}
+	for _, list := range lists {
 		for _, option := range list {
 			if strings.HasPrefix(option, name) {
 				return option
@@ -358,7 +393,13 @@ func (a *analysis) oneFile(g arg, f File, s scope) {
 		return
 	}
 	f.Path = g.text
-	f.Recursive = f.Recursive || g.below
+	if g.below != nil {
+		if f.Recursive {
+			f.Below = Below{Links: true} // all that is below what is named
+		} else {
+			f.Recursive, f.Below = true, *g.below
+		}
+	}
 	tilde := g.home || g.glob && strings.HasPrefix(g.text, "~")
 	switch {
 	case g.lit:
@@ -406,138 +447,30 @@ func (a *analysis) archive(p *performed, s scope) {
 		args = append([]arg{first}, args[1:]...)
 	}
 	writes, extracts := false, false
+	absolute := false
 	for _, g := range args {
 		if !strings.HasPrefix(g.text, "-") || strings.HasPrefix(g.text, "--") && len(g.text) < 4 {
 			continue
 		}
 		long := strings.HasPrefix(g.text, "--")
+		absolute = absolute || g.isOption("-P") || g.isOption("--absolute-names")
 		writes = writes || (!long && strings.ContainsAny(g.text, "cruA")) || slices.Contains([]string{"--create", "--append", "--update"}, g.text)
 		extracts = extracts || (!long && strings.Contains(g.text, "x")) || slices.Contains([]string{"--extract", "--get"}, g.text)
 	}
 	archive := read
 	if writes {
 		archive = write
+		o.walk = &walk{always: true, follows: []string{"-h", "--dereference"}}
 	} else {
 		o.access = ""
+	}
+	if extracts && absolute {
+		p.effect(destroys) // it writes wherever the archive says
+		a.command.Calls[len(a.command.Calls)-1].Effects = p.call.Effects
 	}
 	o.options = map[string]string{"-f": archive, "--file": archive, "-T": read, "--files-from": read, "-C": read, "--directory": read}
 	if extracts {
 		o.options["-C"], o.options["--directory"] = write, write
 	}
 	a.operands(&o, p, args, s)
-}
-
-// listers are the programs whose output is names of files, and filters those
-// that pass a part of their input on.
-var (
-	listers = map[string]bool{"find": true, "fd": true, "fdfind": true, "ls": true, "git ls-files": true, "git diff": true, "rg": true, "grep": true}
-	filters = map[string]bool{"grep": true, "egrep": true, "fgrep": true, "sort": true, "uniq": true, "head": true, "tail": true}
-)
-
-// listed returns the files that a stage of a pipeline names on its output,
-// given those that it is fed. The stage is the calls since a place.
-func (a *analysis) listed(feed []arg, since int) []arg {
-	if len(a.command.Calls) != since+1 {
-		return nil
-	}
-	c := &a.command.Calls[since]
-	if c.Dynamic {
-		return nil
-	}
-	if feed != nil && filters[c.Name] {
-		if c.has("-o", "--only-matching", "-f", "--file") {
-			return nil
-		}
-		return feed
-	}
-	return listing(c)
-}
-
-// has reports whether a call has one of the options, as it is or in a bundle.
-func (c *Call) has(options ...string) bool {
-	return slices.ContainsFunc(c.Argv, func(v string) bool { return slices.ContainsFunc(options, literal(v).isOption) })
-}
-
-// listing returns the files that a call names on its output, nil if they are
-// not known.
-func listing(c *Call) []arg {
-	has := c.has
-	p := performed{call: c, name: c.Name}
-	if !listers[p.key()] {
-		return nil
-	}
-	switch p.key() {
-	case "find":
-		args := make([]arg, len(c.Argv))
-		for i, v := range c.Argv {
-			args[i] = literal(v)
-		}
-		if slices.ContainsFunc(c.Argv, func(v string) bool { return strings.Contains(v, "print") && v != "-print" && v != "-print0" }) {
-			return nil
-		}
-		return found(args[1:])
-	case "git diff":
-		if !has("--name-only") {
-			return nil
-		}
-		return []arg{{text: ".", lit: true, below: true}}
-	case "grep", "rg":
-		if !has("-l", "-L", "--files", "--files-with-matches", "--files-without-match") || has("-o", "-r", "--replace") && c.Name == "rg" {
-			return nil
-		}
-	}
-	feed := []arg{{text: ".", lit: true, below: true}}
-	for _, v := range c.Argv[1:] {
-		if !strings.HasPrefix(v, "-") && (c.Name == "ls" || strings.HasPrefix(v, "/") || strings.HasPrefix(v, "..") || strings.Contains(v, "/..")) {
-			feed = append(feed, arg{text: v, lit: true, below: true})
-		}
-	}
-	return feed
-}
-
-// found returns the files that find finds: those below the places where it
-// starts, by the names that are asked for.
-func found(args []arg) []arg {
-	var starts, names []arg
-	expression := false
-	for i := 0; i < len(args); i++ {
-		g := args[i]
-		if strings.Contains(g.text, unknown) {
-			return nil
-		}
-		text := g.text
-		switch {
-		case !expression && (text == "-L" || text == "-P" || text == "-H"):
-		case strings.HasPrefix(text, "-") || text == "(" || text == "!":
-			expression = true
-			if name := strings.TrimPrefix(text, "-i"); i+1 < len(args) && (strings.HasPrefix(text, "-i") && (name == "name" || name == "path") || text == "-name" || text == "-path") {
-				i++
-				if strings.Contains(args[i].text, unknown) {
-					return nil
-				}
-				names = append(names, args[i])
-			}
-		case !expression:
-			starts = append(starts, g)
-		}
-	}
-	if starts == nil {
-		starts = []arg{literal(".")}
-	}
-	for i := range starts {
-		starts[i].below = true
-	}
-	if len(starts)*(1+2*len(names)) > maxDomain {
-		return nil
-	}
-	domain := slices.Clone(starts)
-	for _, start := range starts {
-		for _, name := range names {
-			text := name.text[strings.LastIndexByte(name.text, '/')+1:]
-			for _, t := range []string{text, "." + strings.TrimLeft(text, ".*?")} {
-				domain = append(domain, arg{text: strings.TrimSuffix(start.text, "/") + "/" + t, glob: true, many: true, home: start.home, written: t})
-			}
-		}
-	}
-	return domain
 }

@@ -19,27 +19,32 @@ var operations = map[string]*operation{
 	"paste": {access: read, values: "d"}, "join": {access: read, values: "12aeijotv"}, "comm": {access: read}, "fold": {access: read, values: "w"},
 	"fmt": {access: read, values: "wpg"}, "expand": {access: read, values: "t"}, "unexpand": {access: read, values: "t"}, "column": {access: read, values: "csotNTH"},
 	"pr": {access: read, values: "DhlNoSwW"}, "iconv": {access: read, values: "ft", options: map[string]string{"-o": write, "--output": write}},
-	"diff":  {access: read, values: "CUFILWx", longValues: []string{"--label", "--exclude", "--color"}, options: map[string]string{"-X": read}},
+	"diff":  {access: read, recursive: []string{"-r", "--recursive"}, walk: &walk{links: true, keeps: []string{"--no-dereference"}}, values: "CUFILWx", longValues: []string{"--label", "--exclude", "--color"}, options: map[string]string{"-X": read}},
 	"sdiff": {access: read, options: map[string]string{"-o": write}}, "colordiff": {access: read}, "cmp": {access: read, values: "in"}, "vimdiff": {access: read},
 	"grep": grepping, "egrep": grepping, "fgrep": grepping, "zgrep": grepping, "ugrep": grepping,
 	"rg": {
-		skip: 1, unskip: []string{"-e", "--regexp", "--files", "--type-list"}, access: read, recursive: []string{"-r"}, values: "eABCmgtTdEjMr",
+		skip: 1, unskip: []string{"-e", "--regexp", "--files", "--type-list"}, access: read, walk: &walk{
+			always: true, here: true, visible: true, hidden: []string{"-.", "--hidden", "-u", "--unrestricted"}, follows: []string{"-L", "--follow"},
+			names: []string{"--files", "--type-list"},
+			only:  []string{"-g", "--glob", "--iglob", "-t", "--type"},
+		}, values: "eABCmgtTdEjMr",
 		longValues: []string{"--regexp", "--glob", "--type", "--type-not", "--max-count", "--max-depth", "--sort", "--context", "--color", "--replace", "--engine"},
 		options:    map[string]string{"-f": read, "--file": read, "--ignore-file": read},
 	},
-	"ag": {skip: 1, access: read, values: "ABCGm"}, "ack": {skip: 1, access: read, values: "ABCm"},
-	"jq": {skip: 1, unskip: []string{"-f", "--from-file"}, access: read, values: "L", longValues: []string{"--indent"}, options: map[string]string{"-f": read, "--from-file": read}},
-	"yq": {skip: 1, access: read, values: "poIP", changes: []string{"-i", "--inplace"}},
+	"ag":  {skip: 1, access: read, values: "ABCGm", walk: &walk{always: true, here: true, visible: true, hidden: []string{"--hidden", "-u", "--unrestricted"}, follows: []string{"-f", "--follow"}, only: []string{"-G"}}},
+	"ack": {skip: 1, access: read, values: "ABCm", walk: &walk{always: true, here: true, visible: true, follows: []string{"--follow"}}},
+	"jq":  {skip: 1, unskip: []string{"-f", "--from-file"}, access: read, values: "L", longValues: []string{"--indent"}, options: map[string]string{"-f": read, "--from-file": read}},
+	"yq":  {skip: 1, access: read, values: "poIP", changes: []string{"-i", "--inplace"}},
 	"sed": {
 		skip: 1, unskip: []string{"-e", "-f", "--expression", "--file"}, access: read, values: "el", changes: []string{"-i", "--in-place"},
 		longValues: []string{"--expression", "--line-length"}, options: map[string]string{"-f": read, "--file": read},
 	},
 	"awk": awking, "gawk": awking, "mawk": awking, "nawk": awking, "original-awk": awking,
-	"cp":    {access: read, last: write, copies: true, values: "S", options: map[string]string{"-t": write, "--target-directory": write}, recursive: []string{"-r", "-R", "-a", "--recursive", "--archive"}},
+	"cp":    {access: read, last: write, copies: true, values: "S", options: map[string]string{"-t": write, "--target-directory": write}, recursive: []string{"-r", "-R", "-a", "--recursive", "--archive"}, walk: &walk{follows: []string{"-L", "--dereference"}}},
 	"mv":    {access: write, copies: true, values: "S", options: map[string]string{"-t": write, "--target-directory": write}},
 	"ln":    {access: read, last: write, copies: true, values: "S", options: map[string]string{"-t": write, "--target-directory": write}},
 	"link":  {access: read, last: write, copies: true},
-	"rsync": {access: read, last: write, copies: true, values: "efBTM", longValues: []string{"--rsh", "--exclude", "--include", "--filter", "--chmod", "--chown", "--rsync-path"}, options: map[string]string{"--files-from": read, "--exclude-from": read, "--include-from": read, "--password-file": read, "--log-file": write, "--backup-dir": write}},
+	"rsync": {access: read, last: write, copies: true, recursive: []string{"-a", "--archive", "-r", "--recursive"}, walk: &walk{follows: []string{"-L", "--copy-links", "-k", "--copy-dirlinks"}}, values: "efBTM", longValues: []string{"--rsh", "--exclude", "--include", "--filter", "--chmod", "--chown", "--rsync-path"}, options: map[string]string{"--files-from": read, "--exclude-from": read, "--include-from": read, "--password-file": read, "--log-file": write, "--backup-dir": write}},
 	"install": {
 		access: read, last: write, copies: true, values: "gmoS", longValues: []string{"--mode", "--owner", "--group", "--suffix"},
 		options: map[string]string{"-t": write, "--target-directory": write}, changes: []string{"-d", "--directory"},
@@ -70,12 +75,13 @@ var operations = map[string]*operation{
 	"gzip":      {access: write, values: "S"}, "gunzip": {access: write, values: "S"}, "bzip2": {access: write}, "bunzip2": {access: write},
 	"xz": {access: write, values: "TSFM"}, "unxz": {access: write}, "zstd": {access: write, values: "TMB", options: map[string]string{"-o": write, "-D": read}},
 	"zcat": {access: read}, "gzcat": {access: read}, "bzcat": {access: read}, "xzcat": {access: read}, "zstdcat": {access: read},
-	"zip":   {access: write, values: "nxit"},
+	"zip":   {access: read, first: write, recursive: []string{"-r", "-R", "--recurse-paths"}, walk: &walk{links: true, keeps: []string{"-y", "--symlinks"}}, values: "nxit", longValues: []string{"--exclude"}},
+	"jar":   {skip: 1, first: write, access: read, walk: &walk{always: true}},
 	"unzip": {access: read, values: "xP", options: map[string]string{"-d": write}},
-	"7z":    {skip: 1, access: write},
-	"ar":    {skip: 1, access: write},
-	"cpio":  {options: map[string]string{"-F": write, "-D": write, "-E": read}},
-	"vim":   editing, "vi": editing, "nvim": editing, "nano": editing, "emacs": editing, "ed": editing, "ex": editing, "pico": editing, "micro": editing, "code": editing, "hx": editing,
+	"7z":    packing, "7za": packing, "7zr": packing, "7zz": packing, "rar": packing,
+	"ar":   {skip: 1, access: write},
+	"cpio": {options: map[string]string{"-F": write, "-D": write, "-E": read}},
+	"vim":  editing, "vi": editing, "nvim": editing, "nano": editing, "emacs": editing, "ed": editing, "ex": editing, "pico": editing, "micro": editing, "code": editing, "hx": editing,
 	"openssl":    {options: map[string]string{"-in": read, "-out": write, "-key": read, "-inkey": read, "-keyout": write, "-signkey": read}},
 	"gpg":        {access: read, values: "uro", options: map[string]string{"-o": write, "--output": write}},
 	"ssh-add":    {access: read, values: "tE"},
@@ -91,6 +97,8 @@ var operations = map[string]*operation{
 	"git init":         {access: write, values: "b", longValues: []string{"--initial-branch"}, options: map[string]string{"--template": read, "--separate-git-dir": write}},
 	"git worktree":     {skip: 1, access: write, values: "bB"},
 	"git add":          {access: read}, "git show": {access: read, revision: true}, "git cat-file": {access: read, revision: true},
+	"git blame": {access: read, values: "LSCM"}, "git annotate": {access: read}, "git log": {access: maybe, values: "nLSG"}, "git stash": {access: maybe, values: "m"}, "git difftool": {access: maybe},
+	"git checkout": {access: maybe, values: "bB"}, "git restore": {access: maybe, values: "s"}, "git grep": {access: maybe, values: "eABCm"}, "git notes": {access: maybe, values: "m", options: map[string]string{"-F": read}}, "git tag": {options: map[string]string{"-F": read}, values: "mu"},
 	"git mv":          {access: write},
 	"git rm":          {access: remove, recursive: []string{"-r"}},
 	"git hash-object": {access: read, values: "t"},
@@ -124,7 +132,9 @@ var operations = map[string]*operation{
 
 var (
 	grepping = &operation{
-		skip: 1, unskip: []string{"-e", "-f", "--regexp", "--file"}, access: read, recursive: []string{"-r", "-R", "--recursive"}, values: "eABCmdD",
+		skip: 1, unskip: []string{"-e", "-f", "--regexp", "--file"}, access: read, recursive: []string{"-r", "-R", "--recursive", "--dereference-recursive"}, walk: &walk{
+			here: true, follows: []string{"-R", "--dereference-recursive"}, only: []string{"--include"},
+		}, values: "eABCmdD",
 		longValues: []string{"--regexp", "--include", "--exclude", "--exclude-dir", "--max-count", "--context", "--color", "--label", "--after-context", "--before-context"},
 		options:    map[string]string{"-f": read, "--file": read, "--exclude-from": read},
 	}
@@ -133,6 +143,7 @@ var (
 		longValues: []string{"--field-separator", "--assign", "--source"}, options: map[string]string{"-f": read, "--file": read, "-E": read, "--exec": read, "-i": read, "--include": read},
 	}
 	editing   = &operation{access: write, values: "cTuUiswW", longValues: []string{"--cmd", "--eval"}, options: map[string]string{"-S": read, "-l": read, "--load": read}}
+	packing   = &operation{skip: 1, first: write, access: read, walk: &walk{always: true}}
 	compiling = &operation{access: read, values: "IDULlxMfOWgmT", options: map[string]string{"-o": write}}
 	archiver  = &operation{
 		access: read, values: "bIHVgKNLFX",

@@ -18,6 +18,9 @@ const (
 	runsList                     // a command text with commas for spaces
 	runsEditor                   // a command of an editor
 	runsFilter                   // a command text if it starts with a bar or a bang
+	runsShell                    // all that follows, arguments of a shell
+	runsBound                    // a command text in parentheses, or behind a key
+	runsRules                    // rules as make reads them
 	loads                        // something that decides what runs
 )
 
@@ -34,14 +37,17 @@ var hooks = map[string][]hook{
 	"tar": archiving, "gtar": archiving, "bsdtar": archiving,
 	"rsync": {{[]string{"-e", "--rsh", "--rsync-path"}, runsText}},
 	"zip":   {{[]string{"-TT", "--unzip-command"}, runsText}},
-	"ssh":   sshing, "scp": sshing, "sftp": sshing, "autossh": sshing, "sshfs": sshing,
-	"vim": viing, "vi": viing, "nvim": viing, "view": viing, "gvim": viing, "vimdiff": viing, "ex": viing,
+	"ssh":   sshing, "autossh": sshing, "scp": copying, "sftp": copying, "sshfs": sshing,
+	"socat": {{[]string{"EXEC:", "SYSTEM:", "SHELL:"}, runsText}},
+	"nano":  {{[]string{"-s", "--speller"}, runsText}},
+	"capsh": {{[]string{"--"}, runsShell}},
+	"vim":   viing, "vi": viing, "nvim": viing, "view": viing, "gvim": viing, "vimdiff": viing, "ex": viing,
 	"less": {{[]string{"+"}, runsEditor}},
 	"more": {{[]string{"+"}, runsEditor}},
 	"man":  {{[]string{"-P", "--pager"}, runsText}, {[]string{"-H", "--html"}, runsText}},
 	"bat":  {{[]string{"--pager"}, runsText}},
 	"rg":   {{[]string{"--pre", "--hostname-bin"}, runsText}},
-	"fzf":  {{[]string{"--preview"}, runsText}, {[]string{"--bind"}, loads}},
+	"fzf":  {{[]string{"--preview"}, runsText}, {[]string{"--bind"}, runsBound}},
 	"make": making, "gmake": making,
 	"sort":     {{[]string{"--compress-program"}, runsProgram}},
 	"split":    {{[]string{"--filter"}, runsText}},
@@ -52,14 +58,14 @@ var hooks = map[string][]hook{
 	"gdb":      {{[]string{"--args", "-args"}, runsRest}},
 	"lldb":     {{[]string{"--"}, runsRest}},
 	"perf":     {{[]string{"--"}, runsRest}},
-	"tmux":     {{[]string{"new-session", "new", "new-window", "neww", "split-window", "run-shell", "run", "send-keys"}, runsRest}, {[]string{"-c"}, runsText}},
+	"tmux":     {{[]string{"-c"}, runsText}},
 	"screen":   {{[]string{"-dm", "-d", "-X"}, loads}},
-	"bind":     {{[]string{"-x"}, loads}, {[]string{"-f"}, loads}},
+	"bind":     {{[]string{"-x"}, runsBound}, {[]string{"-f"}, loads}},
 	"complete": {{[]string{"-C"}, runsText}, {[]string{"-F"}, loads}},
 	"enable":   {{[]string{"-f"}, loads}},
 	"open":     {{[]string{"-a", "-b"}, runsProgram}},
 	"fc":       {{[]string{"-e", "-s"}, loads}},
-	"shopt":    {{[]string{"dotglob", "expand_aliases", "lastpipe", "extglob", "nullglob"}, loads}},
+	"shopt":    {{[]string{"dotglob", "globstar", "expand_aliases", "lastpipe", "extglob", "nullglob"}, loads}},
 	"jobs":     {{[]string{"-x"}, runsRest}},
 	"xterm":    {{[]string{"-e"}, runsRest}}, "gnome-terminal": {{[]string{"--"}, runsRest}}, "konsole": {{[]string{"-e"}, runsRest}}, "urxvt": {{[]string{"-e"}, runsRest}},
 	"start-stop-daemon": {{[]string{"-x", "--exec", "-a", "--startas"}, runsProgram}},
@@ -74,6 +80,7 @@ var hooks = map[string][]hook{
 	"npm exec": {{[]string{"-c", "--call"}, runsText}}, "npm x": {{[]string{"-c", "--call"}, runsText}},
 	"nix-shell":   {{[]string{"--run", "--command"}, runsText}},
 	"nix develop": {{[]string{"-c", "--command"}, runsRest}}, "nix shell": {{[]string{"-c", "--command"}, runsRest}},
+	"vagrant":       {{[]string{"-c", "--command"}, runsText}},
 	"fish":          {{[]string{"-c", "--command", "-C", "--init-command"}, runsText}},
 	"sqlite3":       {{[]string{"-init", "-cmd"}, loads}},
 	"cargo watch":   {{[]string{"-s", "--shell"}, runsText}},
@@ -102,8 +109,9 @@ var (
 		{[]string{"--checkpoint-action"}, runsExec},
 	}
 	sshing    = []hook{{[]string{"-o"}, runsSetting}, {[]string{"-S", "-F"}, loads}, {[]string{"-D"}, loads}}
+	copying   = []hook{{[]string{"-o"}, runsSetting}, {[]string{"-S", "-D"}, runsProgram}, {[]string{"-F"}, loads}}
 	viing     = []hook{{[]string{"-c", "--cmd", "+"}, runsEditor}, {[]string{"-S", "-u", "-U"}, loads}}
-	making    = []hook{{[]string{"SHELL"}, runsProgram}, {[]string{"--eval"}, loads}, {[]string{".SHELLFLAGS"}, loads}}
+	making    = []hook{{[]string{"SHELL"}, runsProgram}, {[]string{"--eval"}, runsRules}, {[]string{".SHELLFLAGS"}, loads}}
 	uploading = []hook{{[]string{"--upload-pack", "--receive-pack", "--exec"}, runsText}}
 )
 
@@ -119,6 +127,10 @@ func (a *analysis) hooks(p *performed, s scope) {
 	case "at", "batch":
 		if s.stdin != nil {
 			a.evaluate(*s.stdin, a.child(through))
+		}
+	case "crontab":
+		if s.stdin != nil {
+			a.schedule(*s.stdin, a.child(through))
 		}
 	}
 	if p.call.Subcommand != "" {
@@ -136,6 +148,9 @@ func (a *analysis) hooks(p *performed, s scope) {
 		for _, g := range p.args[1:] {
 			if name := strings.TrimPrefix(strings.TrimPrefix(g.text, "--file="), "-f"); name == "-" || isStream(name) {
 				a.input(s)
+				if s.stdin != nil {
+					a.rules(*s.stdin, through)
+				}
 			}
 			if n, v, ok := strings.Cut(g.text, "="); ok && commandVariables[n] {
 				a.commandVariable(n, arg{text: v, lit: g.lit}, through)
@@ -163,8 +178,15 @@ func (a *analysis) hooked(list []hook, args []arg, s scope) {
 				a.evaluate(join(rest), a.child(s))
 				return
 			}
-			if list[i].is == runsRest {
-				a.call(args[j+1:], s)
+			if list[i].is == runsRest || list[i].is == runsShell {
+				switch rest := args[j+1:]; {
+				case list[i].is == runsShell:
+					a.shell(posixShell, rest, s)
+				case len(rest) == 1 && strings.Contains(rest[0].text, " "):
+					a.evaluate(rest[0], a.child(s)) // a command text after all
+				default:
+					a.call(rest, s)
+				}
 				return
 			}
 			a.reached(list[i].is, value, s)
@@ -186,6 +208,11 @@ func (h *hook) value(args []arg, i int) (arg, bool) {
 		case option == "+":
 			if rest, ok := strings.CutPrefix(g.text, "+"); ok {
 				return arg{text: rest, lit: g.lit}, true
+			}
+		case strings.HasSuffix(option, ":"):
+			if len(g.text) > len(option) && strings.EqualFold(g.text[:len(option)], option) {
+				text, _, _ := strings.Cut(g.text[len(option):], ",")
+				return arg{text: text, lit: g.lit}, true
 			}
 		case name == option, len(name) > 4 && strings.HasPrefix(name, "--") && strings.HasPrefix(option, name):
 			if attached {
@@ -241,25 +268,14 @@ func (a *analysis) reached(is reach, value arg, s scope) {
 		if text := gitCommand(value.text); text != "" {
 			a.evaluate(arg{text: text, lit: value.lit && text != unknown}, a.child(s))
 		}
-	case loads, runsRest, runsEach:
+	case runsBound:
 		a.dynamic()
-	}
-}
-
-// editor follows a command of an editor or a pager. A bang runs a command text;
-// other commands that can do so are not known.
-func (a *analysis) editor(value arg, s scope) {
-	text := value.text
-	if before, after, ok := strings.Cut(text, "!"); ok && strings.Trim(before, "abcdefghijklmnopqrstuvwxyz0123456789%.,$:/ ") == "" && strings.Trim(after, " ") != "" {
-		a.evaluate(arg{text: after, lit: value.lit}, a.child(s))
-		a.dynamic() // what else the editor does with it is not known
-		return
-	}
-	for _, word := range []string{"system", "!", "call", "exe", "term", "lua", "py", "perl", "ruby", "tcl", "mz", "so", "make", "gr", "ru", "job", "func", "au", "let", "set"} {
-		if strings.Contains(text, word) || !value.lit {
-			a.dynamic()
-			return
-		}
+		a.bound(value, s)
+	case runsRules:
+		a.dynamic()
+		a.rules(value, s)
+	case loads, runsRest, runsEach, runsShell:
+		a.dynamic()
 	}
 }
 
@@ -310,8 +326,29 @@ var subLaunchers = map[string]*launcher{
 	"conda run": {form: formWords, values: "np", longFlags: []string{"no-capture-output", "live-stream"}, longValues: []string{"name", "prefix", "cwd"}},
 	"npm exec":  {form: formWords, flags: "y", values: "pcw", longFlags: []string{"yes", "no", "workspaces"}, longValues: []string{"package", "call", "workspace"}},
 	"npm x":     {form: formWords, flags: "y", values: "pcw", longFlags: []string{"yes", "no", "workspaces"}, longValues: []string{"package", "call", "workspace"}},
-	"pnpm exec": {form: formWords, flags: "rc", longFlags: []string{"recursive", "parallel", "shell-mode"}}, "yarn exec": {form: formWords}, "yarn run": {form: formWords, longFlags: []string{"silent"}}, "pnpm dlx": {form: formWords, longValues: []string{"package"}}, "yarn dlx": {form: formWords, values: "p"},
-	"docker exec": {form: formWords, flags: "itd", values: "uwe", operands: 1, longFlags: []string{"interactive", "tty", "detach", "privileged"}, longValues: []string{"user", "workdir", "env", "env-file", "detach-keys"}},
-	"podman exec": {form: formWords, flags: "itdl", values: "uwe", operands: 1, longFlags: []string{"interactive", "tty", "detach", "privileged", "latest"}, longValues: []string{"user", "workdir", "env", "env-file", "detach-keys"}},
+	"pnpm exec": {form: formWords, flags: "rc", longFlags: []string{"recursive", "parallel", "shell-mode"}}, "yarn exec": {form: formWords}, "pnpm dlx": {form: formWords, longValues: []string{"package"}}, "yarn dlx": {form: formWords, values: "p"},
+	"docker exec": {form: formWords, remote: true, flags: "itd", values: "uwe", operands: 1, longFlags: []string{"interactive", "tty", "detach", "privileged"}, longValues: []string{"user", "workdir", "env", "env-file", "detach-keys"}},
+	"podman exec": {form: formWords, remote: true, flags: "itdl", values: "uwe", operands: 1, longFlags: []string{"interactive", "tty", "detach", "privileged", "latest"}, longValues: []string{"user", "workdir", "env", "env-file", "detach-keys"}},
+	"docker run":  containing, "podman run": containing, "docker create": containing, "podman create": containing,
+	"kubectl exec":     {form: formWords, remote: true, flags: "itq", values: "cnf", operands: 1, longFlags: []string{"stdin", "tty", "quiet"}, longValues: []string{"container", "namespace", "filename", "pod-running-timeout"}},
+	"tmux new-session": tmuxing, "tmux new": tmuxing, "tmux new-window": tmuxing, "tmux neww": tmuxing, "tmux split-window": tmuxing, "tmux splitw": tmuxing,
+	"tmux respawn-pane": tmuxing, "tmux respawn-window": tmuxing, "tmux popup": tmuxing, "tmux display-popup": tmuxing, "tmux if-shell": tmuxing, "tmux if": tmuxing, "tmux pipe-pane": tmuxing, "tmux pipep": tmuxing,
+	"tmux run-shell": tmuxing, "tmux run": tmuxing, "tmux send-keys": tmuxing, "tmux send": tmuxing,
+	"perf record": perfing, "perf stat": perfing, "perf trace": perfing, "perf top": perfing, "perf mem": perfing,
+	"cargo watch": {form: formWords, flags: "cqB", values: "xsweidDCL", longFlags: []string{"clear", "quiet", "postpone", "poll", "watch-when-idle", "why", "no-gitignore"}, longValues: []string{"exec", "shell", "watch", "ignore", "delay", "features", "workdir", "use-shell"}},
 	"go tool":     {form: formWords, flags: "n"}, "rustup run": {form: formWords, operands: 1, longFlags: []string{"install"}},
 }
+
+var (
+	containing = &launcher{
+		form: formWords, remote: true, flags: "itdPq", values: "aeuvwphlmcn", operands: 1,
+		longFlags: []string{"rm", "interactive", "tty", "detach", "privileged", "init", "publish-all", "read-only", "quiet", "no-healthcheck", "oom-kill-disable"},
+		longValues: []string{
+			"name", "env", "env-file", "user", "volume", "mount", "workdir", "publish", "expose", "network", "net", "hostname", "label", "memory", "cpus", "platform", "pull",
+			"add-host", "cap-add", "cap-drop", "device", "dns", "entrypoint", "gpus", "ipc", "link", "pid", "restart", "security-opt", "shm-size", "tmpfs", "ulimit", "userns", "uts", "volumes-from",
+		},
+		program: []string{"entrypoint"},
+	}
+	tmuxing = &launcher{form: formWords, single: true, flags: "AdDEPXabfhIkvZBCFgHlMNpRo", values: "cefFntstxyWbTSi"}
+	perfing = &launcher{form: formWords, flags: "agvqdnBsRbW", values: "eFopcrtCuDmGxIi", longFlags: []string{"all-cpus", "verbose", "quiet", "detailed", "null", "big-num", "no-big-num", "summary"}, longValues: []string{"event", "freq", "output", "pid", "count", "repeat", "cpu", "call-graph", "mmap-pages", "field-separator"}}
+)

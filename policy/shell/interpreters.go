@@ -32,6 +32,8 @@ type interpreter struct {
 	subcommands []string
 	// idle says that without a script nothing is read from standard input.
 	idle bool
+	// flags are the long options with one dash that have no value.
+	flags []string
 	// escapes are the texts by which a program leaves a language that is
 	// otherwise its own.
 	escapes []string
@@ -73,6 +75,7 @@ var interpreters = map[string]*interpreter{
 	"php":     {code: []string{"-r", "-R", "-B", "-E"}, values: "cdztS", quiet: []string{"-v", "--version", "-h", "--help", "-i", "-m", "-l"}, longValues: []string{"--define"}, module: []string{"-S"}},
 	"lua":     {code: []string{"-e"}, values: "l", quiet: []string{"-v"}},
 	"luajit":  {code: []string{"-e"}, values: "lj", quiet: []string{"-v"}},
+	"r":       {code: []string{"-e"}, values: "fg", longValues: []string{"--file", "--gui", "--encoding"}, quiet: []string{"--version", "--help"}, subcommands: []string{"CMD"}},
 	"rscript": {code: []string{"-e"}, quiet: []string{"--version", "--help"}},
 	"julia":   {code: []string{"-e", "-E", "--eval", "--print"}, values: "LJtpH", quiet: []string{"-v", "--version", "-h", "--help"}},
 	"groovy":  {code: []string{"-e"}, quiet: []string{"-v", "--version"}},
@@ -88,10 +91,10 @@ var interpreters = map[string]*interpreter{
 	"osascript": {code: []string{"-e"}, values: "l"},
 	"jshell":    {}, "swift": {code: []string{"-e"}, idle: true}, "gnuplot": {code: []string{"-e"}},
 	"emacs": {code: []string{"--eval", "-eval", "--execute", "-f", "--funcall"}, idle: true, values: "lLqT"},
-	"gdb":   {code: []string{"-ex", "-eval-command", "--eval-command", "-iex"}, values: "xpcd", idle: true},
+	"gdb":   {code: []string{"-ex", "-eval-command", "--eval-command", "-iex"}, values: "xpcd", flags: []string{"-nx", "-nh", "-batch", "-quiet", "-silent", "-tui"}, idle: true},
 	"lldb":  {code: []string{"-o", "-O", "--one-line"}, values: "spn", idle: true},
-	"ex":    {code: []string{"-c"}}, "dc": {code: []string{"-e", "--expression"}, values: "f"}, "m4": {values: "DUI"},
-	"sqlite3": {program: false, idle: true, escapes: []string{".shell", ".system", ".load", ".import", ".output", ".once", ".read", ".excel", ".save", ".backup", ".open"}},
+	"ex":    {code: []string{"-c"}, idle: true}, "ed": {idle: true}, "dc": {code: []string{"-e", "--expression"}, values: "f"}, "m4": {values: "DUI"},
+	"sqlite3": {program: false, idle: true, escapes: []string{".shell", ".system", ".load", ".import", ".output", ".once", ".read", ".excel", ".save", ".backup", ".open", "load_extension(", "writefile(", "readfile(", "edit("}},
 	"psql":    {idle: true, escapes: []string{`\!`, `\copy`, `\o`, `\i`, `\g`, `\w`}},
 	"mysql":   {idle: true, escapes: []string{`\!`, "system", "source", `\.`, "tee"}},
 	"jq":      {idle: true}, "bc": {idle: true},
@@ -150,12 +153,17 @@ func (a *analysis) interpreter(p *performed, s scope) {
 	switch {
 	case in.quiet:
 		return
+	case p.key() == "deno eval":
+		if rest := p.rest(); len(rest) > 0 {
+			a.program(l, rest[len(rest)-1], p, s)
+		}
+		return
 	case l.escapes != nil:
 		for _, g := range p.args[1:] {
-			l.escape(g, p)
+			a.escape(l, g, p, s)
 		}
 		if s.stdin != nil {
-			l.escape(*s.stdin, p)
+			a.escape(l, *s.stdin, p, s)
 		} else if slices.Contains(s.via, "pipe") {
 			p.runs(arg{})
 		}
@@ -176,6 +184,11 @@ func (a *analysis) interpreter(p *performed, s scope) {
 			p.module = rest
 		}
 		return
+	case p.name == "ed" || p.name == "ex":
+		if s.stdin != nil {
+			a.embedded(s.stdin.text, p, s)
+		}
+		return
 	case in.script != nil && !isStdin(*in.script):
 		return
 	case in.script == nil && l.idle:
@@ -188,10 +201,11 @@ func (a *analysis) interpreter(p *performed, s scope) {
 }
 
 // escape finds lines by which a program leaves its own language.
-func (l *interpreter) escape(g arg, p *performed) {
+func (a *analysis) escape(l *interpreter, g arg, p *performed, s scope) {
 	for _, e := range l.escapes {
 		if strings.Contains(g.text, e) {
 			p.runs(g)
+			a.embedded(g.text, p, s)
 			return
 		}
 	}
@@ -221,6 +235,9 @@ func (l *interpreter) look(args []arg) told {
 		if len(text) > 1 && strings.HasPrefix(text, "-") && text != "--" {
 			if slices.Contains(l.quiet, text) {
 				out.quiet = len(out.texts) == 0 && i == 0
+				continue
+			}
+			if slices.Contains(l.flags, text) {
 				continue
 			}
 			name, value, attached := strings.Cut(text, "=")
@@ -322,6 +339,7 @@ func (a *analysis) program(l *interpreter, text arg, p *performed, s scope) {
 	if found.opaque || !text.lit {
 		p.runs(text)
 		a.embedded(text.text, p, s)
+		a.handed(p, s)
 	}
 	for _, c := range found.commands {
 		a.evaluate(literal(c), a.child(s.through(p.call.Name)))
@@ -334,12 +352,28 @@ func (a *analysis) program(l *interpreter, text arg, p *performed, s scope) {
 	}
 }
 
+// handed follows what a program may run that is no part of it: values that it
+// is given, and its input.
+func (a *analysis) handed(p *performed, s scope) {
+	for i, g := range p.args {
+		if _, value, ok := strings.Cut(g.text, "="); ok && (strings.HasPrefix(g.text, "-v") || i > 0 && (p.args[i-1].text == "-v" || p.args[i-1].text == "--assign")) {
+			a.evaluate(arg{text: value}, a.child(s.through(p.call.Name)))
+		}
+	}
+	if s.stdin != nil {
+		a.evaluate(arg{text: s.stdin.text}, a.child(s.through(p.call.Name)))
+	}
+}
+
 // embedded follows the commands that stand plainly in a program.
 func (a *analysis) embedded(text string, p *performed, s scope) {
 	a.spent += len(text)
 	if a.spent > maxSpent {
 		a.refuse("too much text within text")
 		return
+	}
+	if strings.Contains(text, "do shell script ") {
+		text = strings.ReplaceAll(text, "do shell script ", "system ") // AppleScript
 	}
 	for _, command := range embedded(text) {
 		// It is no certain fact that it runs, so that it proves nothing.
@@ -366,4 +400,9 @@ func (a *analysis) script(l *interpreter, p *performed, s scope) {
 		return
 	}
 	a.file(*in.script, File{Access: execute, By: p.call.Name}, s)
+	for _, g := range p.args[1:] {
+		if !strings.HasPrefix(g.text, "-") && g.text != in.script.text {
+			a.guessed(g, p, s) // what the script is told
+		}
+	}
 }

@@ -35,6 +35,12 @@ type launcher struct {
 	flags, values, optional string
 	// longFlags and longValues are the same for long options.
 	longFlags, longValues []string
+	// pairs are the long options with two values.
+	pairs []string
+	// remote says that it runs in another place, which says nothing of this one.
+	remote bool
+	// single says that one operand alone is a command text.
+	single bool
 	// quiet are the options with which nothing is run.
 	quiet []string
 	// text are the options whose value is a command text.
@@ -166,6 +172,7 @@ var launchers = map[string]*launcher{
 		},
 		longValues: []string{"map-user", "map-group", "map-users", "map-groups", "propagation", "setgroups", "root", "wd", "setuid", "setgid", "boottime", "monotonic", "load-interp"},
 	},
+	"linux32": architecture, "linux64": architecture, "x86_64": architecture, "i386": architecture, "i686": architecture, "uname26": architecture,
 	"setarch": {form: formWords, needs: true, operands: 1, flags: "BFILRSTXZhvV", longFlags: []string{"addr-no-randomize", "help", "version"}},
 	"nsenter": {
 		form: formWords, needs: true, moves: true, flags: "aFZehV", values: "tSG", optional: "muinpUCTrwW",
@@ -192,9 +199,24 @@ var launchers = map[string]*launcher{
 		form: formWords, flags: "cCdDfFhikqrtTvVwxyYzZ", values: "abeEIoOpPsSuUX",
 		longFlags: []string{"follow-forks", "help", "version"}, longValues: []string{"trace", "output", "attach", "user", "env"},
 	},
-	"ltrace":           {form: formWords, flags: "bcCfhiLrStTV", values: "aADeFlnopsuwx"},
-	"catchsegv":        {form: formWords},
-	"fakeroot":         {form: formWords, needs: true, flags: "uhv", values: "bilfs", longFlags: []string{"unknown-is-real"}, longValues: []string{"lib", "faked"}},
+	"ltrace":     {form: formWords, flags: "bcCfhiLrStTV", values: "aADeFlnopsuwx"},
+	"catchsegv":  {form: formWords},
+	"fakeroot":   {form: formWords, needs: true, flags: "uhv", values: "bilfs", longFlags: []string{"unknown-is-real"}, longValues: []string{"lib", "faked"}},
+	"fakechroot": {form: formWords, flags: "hsv", values: "lecb", longFlags: []string{"use-system-libs"}, longValues: []string{"lib", "elfloader", "environment", "config-dir", "bindir"}},
+	"torify":     {form: formWords, flags: "qvd"},
+	"tsocks":     {form: formWords},
+	"trickle":    {form: formWords, flags: "sv", values: "udwtlLnp"},
+	"cpulimit":   {form: formWords, flags: "imvzfqk", values: "lpePcs", longFlags: []string{"include-children", "monitor-forks", "foreground", "lazy", "verbose", "quiet", "kill"}, longValues: []string{"limit", "pid", "exe", "path", "cpu", "signal"}},
+	"run-one":    {form: formWords}, "run-one-constantly": {form: formWords}, "run-this-one": {form: formWords}, "keep-one-running": {form: formWords},
+	"setuidgid": {form: formWords, operands: 1}, "envuidgid": {form: formWords, operands: 1}, "envdir": {form: formWords, operands: 1}, "setlock": {form: formWords, flags: "nNxX", operands: 1},
+	"s6-setuidgid": {form: formWords, operands: 1},
+	"daemonize":    {form: formWords, flags: "av", values: "ceoplu"}, "daemon": {form: formWords, flags: "rifBU", values: "nuDXPOEFoeMLCAN"},
+	"dbus-launch":      {form: formWords, longFlags: []string{"sh-syntax", "csh-syntax", "auto-syntax", "exit-with-session", "exit-with-x11", "close-stderr"}, longValues: []string{"config-file", "autolaunch"}},
+	"systemd-nspawn":   {form: formWords, flags: "xabPUqnj", values: "DMHiuSLpE", moves: true, longFlags: []string{"ephemeral", "read-only", "as-pid2", "boot", "private-network", "quiet", "pipe", "private-users"}, longValues: []string{"directory", "image", "machine", "user", "bind", "bind-ro", "setenv", "network-interface", "chdir", "console", "overlay", "capability"}},
+	"systemd-inhibit":  {form: formWords, longFlags: []string{"list", "no-pager"}, longValues: []string{"what", "who", "why", "mode"}},
+	"screen":           {form: formWords, flags: "dmaAilLMOqRUvwxDr", values: "ceEfhpsStTX"},
+	"chdir":            {form: formWords, operands: 1, moves: true},
+	"stap":             {form: formOption, flags: "gvkFpu", values: "eEcsxoDdrIB", text: []string{"c", "e"}, inert: true},
 	"caffeinate":       {form: formWords, flags: "dimsu", values: "tw"},
 	"unbuffer":         {form: formWords, flags: "p"},
 	"eatmydata":        {form: formWords},
@@ -209,10 +231,15 @@ var launchers = map[string]*launcher{
 	"ld-musl-x86_64.so.1": loader, "ld-musl-aarch64.so.1": loader,
 
 	"chronic": {form: formWords, flags: "ve"}, "ifne": {form: formWords, flags: "n"}, "pee": {form: formText, each: true},
-	"rlwrap":       {form: formWords, flags: "aAceEiImMnNoOpPrRSuUvwWXz"},
-	"valgrind":     {form: formWords, flags: "qv", longFlags: []string{"leak-check", "track-origins", "error-exitcode", "tool", "log-file", "show-leak-kinds", "xml", "xml-file", "trace-children", "suppressions", "quiet"}},
-	"firejail":     {form: formWords, longFlags: []string{"noprofile", "private", "quiet", "net", "profile", "whitelist", "blacklist"}},
-	"bwrap":        {form: formWords, longFlags: []string{"unshare-all", "share-net", "die-with-parent", "new-session", "unshare-net", "unshare-pid", "unshare-user"}, longValues: []string{"proc", "dev", "tmpfs", "chdir"}},
+	"rlwrap":   {form: formWords, flags: "aAceEiImMnNoOpPrRSuUvwWXz"},
+	"valgrind": {form: formWords, flags: "qv", longFlags: []string{"leak-check", "track-origins", "error-exitcode", "tool", "log-file", "show-leak-kinds", "xml", "xml-file", "trace-children", "suppressions", "quiet"}},
+	"firejail": {form: formWords, longFlags: []string{"noprofile", "private", "quiet", "net", "profile", "whitelist", "blacklist"}},
+	"bwrap": {
+		form: formWords, moves: true,
+		longFlags:  []string{"unshare-all", "share-net", "die-with-parent", "new-session", "unshare-net", "unshare-pid", "unshare-user", "unshare-ipc", "unshare-uts", "unshare-cgroup", "unshare-user-try", "unshare-cgroup-try", "as-pid-1", "clearenv", "disable-userns"},
+		longValues: []string{"proc", "dev", "tmpfs", "chdir", "dir", "uid", "gid", "hostname", "unsetenv", "remount-ro", "mqueue", "cap-add", "cap-drop", "seccomp", "lock-file", "perms", "size", "exec-label", "file-label", "args", "sync-fd", "info-fd"},
+		pairs:      []string{"bind", "ro-bind", "dev-bind", "bind-try", "ro-bind-try", "dev-bind-try", "symlink", "setenv", "chmod", "file", "bind-data", "ro-bind-data", "overlay"},
+	},
 	"dumb-init":    {form: formWords, flags: "cv", values: "r"},
 	"tini":         {form: formWords, flags: "gvswhl", values: "pe"},
 	"runcon":       {form: formWords, operands: 1, values: "trulc"},
@@ -242,6 +269,9 @@ var launchers = map[string]*launcher{
 	"rbash": posixShell, "mksh": posixShell, "yash": posixShell, "ksh93": posixShell, "lksh": posixShell,
 	"fish": foreignShell, "csh": foreignShell, "tcsh": foreignShell, "pwsh": foreignShell, "powershell": foreignShell,
 	"nu": foreignShell, "elvish": foreignShell, "xonsh": foreignShell,
+
+	// What runs on another machine.
+	"ssh": {form: formText, flags: "46AaCfGgKkMNnqsTtVvXxYy", values: "BbcDEeFIiJLlmOopPQRSWw", operands: 1, remote: true}, "slogin": {form: formText, flags: "46AaCfGgKkMNnqsTtVvXxYy", values: "BbcDEeFIiJLlmOopPQRSWw", operands: 1, remote: true},
 
 	"eval":   {form: formText},
 	"trap":   {form: formTrap, flags: "lpP"},
@@ -284,7 +314,8 @@ var launchers = map[string]*launcher{
 }
 
 var (
-	loader = &launcher{
+	architecture = &launcher{form: formWords, needs: true, flags: "BFILRSTXZhvV", longFlags: []string{"addr-no-randomize", "help", "version"}}
+	loader       = &launcher{
 		form: formWords, longFlags: []string{"list", "verify", "inhibit-cache", "help", "version", "list-tunables", "list-diagnostics"},
 		longValues: []string{"library-path", "inhibit-rpath", "audit", "preload", "argv0", "glibc-hwcaps-prepend", "glibc-hwcaps-mask"},
 		quiet:      []string{"list", "verify", "help", "version"},

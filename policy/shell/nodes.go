@@ -100,6 +100,12 @@ func (a *analysis) arith(x syntax.ArithmExpr, s scope) {
 		if strings.Trim(x.Lit(), "0123456789@*") != "" || x.Lit() == "" {
 			a.arithmetic = true
 		}
+		if x.Lit() == "" {
+			// Quoted or put together, it is expanded before it is evaluated.
+			if text := a.one(x, s).text; hidesCommand(text) {
+				a.hide(text, s)
+			}
+		}
 		a.word(x, s)
 	case *syntax.BinaryArithm:
 		a.binaryArith(x, s)

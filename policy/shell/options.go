@@ -93,6 +93,9 @@ func (a *analysis) readOption(in *invocation, l *launcher, args []arg, s scope) 
 		if takes && !attached {
 			value = next()
 		}
+		if slices.Contains(l.pairs, full) {
+			next()
+		}
 		return a.meet(in, l, full, value, rest, s)
 	}
 	if g.text == "-" {
@@ -169,7 +172,7 @@ func (a *analysis) meet(in *invocation, l *launcher, option string, value arg, r
 
 // long finds a long option by its name or by the beginning of it.
 func (l *launcher) long(name string) (full string, takes, known bool) {
-	if slices.Contains(l.longValues, name) {
+	if slices.Contains(l.longValues, name) || slices.Contains(l.pairs, name) {
 		return name, true, true
 	}
 	if slices.Contains(l.longFlags, name) {

@@ -76,8 +76,22 @@ type File struct {
 	Glob bool `json:"glob"`
 	// Recursive reports that what is below the path is used as well.
 	Recursive bool `json:"recursive"`
+	// Below says which files below the path are used if Recursive. It is for
+	// whoever looks the path up, and no fact of its own.
+	Below Below `json:"-"`
 	// Dynamic reports that the path is not known.
 	Dynamic bool `json:"dynamic"`
+}
+
+// Below says which files below a path are used. Its zero value is all of them,
+// without following links.
+type Below struct {
+	// Visible leaves out the names that start with a dot.
+	Visible bool
+	// Links says that links are followed.
+	Links bool
+	// Names are the patterns of the only names that are used, nil for all.
+	Names []string
 }
 
 // Redirect is a file that the shell would open.

@@ -112,6 +112,9 @@ func (a *analysis) declareFunction(c *syntax.FuncDecl, s scope) {
 	}
 }
 
+// printedEscapes undoes the escapes that make lines of what is printed.
+var printedEscapes = strings.NewReplacer(`\n`, "\n", `\t`, "\t")
+
 // prints returns what a stage of a pipeline, which is the calls since a place,
 // writes, if it is a text that stands in the command.
 func (a *analysis) prints(stmt *syntax.Stmt, since int, s scope) (arg, bool) {
@@ -131,7 +134,18 @@ func (a *analysis) prints(stmt *syntax.Stmt, since int, s scope) (arg, bool) {
 		if len(words) == 0 || c.Dynamic {
 			return arg{}, false
 		}
-		return literal(strings.NewReplacer(`\n`, "\n", `\t`, "\t").Replace(strings.Join(words, " ")) + "\n"), true
+		if c.Name == "printf" {
+			if strings.Contains(words[0], "%") {
+				if text, known := formatted(words[0], words[1:]); known {
+					return literal(text + "\n"), true
+				}
+			} else if strings.Contains(words[0], `\`) {
+				return literal(ansiC(words[0]) + "\n"), true
+			}
+		} else if c.has("-e") {
+			return literal(ansiC(strings.Join(words, " ")) + "\n"), true
+		}
+		return literal(printedEscapes.Replace(strings.Join(words, " ")) + "\n"), true
 	case "cat", "tee":
 		for _, r := range stmt.Redirs {
 			switch r.Op {

@@ -31,6 +31,11 @@ var subcommanders = map[string]*subcommander{
 	"pip3":      {values: pipValues},
 	"helm":      {values: []string{"-n", "--namespace", "--kube-context", "--kubeconfig", "--kube-apiserver", "--kube-as-user", "--kube-as-group", "--kube-ca-file", "--kube-token", "--kube-tls-server-name", "--registry-config", "--repository-cache", "--repository-config", "--burst-limit", "--qps"}},
 	"terraform": {},
+	"opencode":  {},
+	"tofu":      {},
+	"gradle":    {values: gradleValues}, "gradlew": {values: gradleValues},
+	"ovsx": {}, "nuget": {}, "flit": {values: []string{"-f", "--ini-file"}}, "changeset": {}, "conan": {}, "pod": {},
+	"tmux": {values: []string{"-c", "-f", "-L", "-S", "-T"}}, "perf": {values: []string{"--buildid-dir", "--debug"}},
 	"systemctl": {values: []string{"-H", "--host", "-M", "--machine", "-t", "--type", "-p", "--property", "-P", "-n", "--lines", "-o", "--output", "-s", "--signal", "--root", "--image", "--state", "--kill-whom", "--job-mode", "--what", "--when", "--preset-mode", "--check-inhibitors"}},
 	"apt":       {values: []string{"-o", "--option", "-c", "--config-file", "-t", "--target-release", "--default-release", "-a", "--host-architecture"}},
 	"apt-get":   {values: []string{"-o", "--option", "-c", "--config-file", "-t", "--target-release", "--default-release", "-a", "--host-architecture"}},
@@ -76,6 +81,8 @@ var subcommanders = map[string]*subcommander{
 	"service":   {},
 	"mvnw":      {},
 }
+
+var gradleValues = []string{"-p", "--project-dir", "-b", "--build-file", "-c", "--settings-file", "-I", "--init-script", "-g", "--gradle-user-home", "-x", "--exclude-task", "--console", "--max-workers", "--priority"}
 
 var pipValues = []string{"--python", "--log", "--proxy", "--retries", "--timeout", "--exists-action", "--trusted-host", "--cert", "--client-cert", "--cache-dir", "--use-feature", "--use-deprecated", "--keyring-provider"}
 

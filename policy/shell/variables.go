@@ -54,6 +54,27 @@ func (v *variables) remember(name, value string) {
 	}
 }
 
+// elementOf returns the variable of which a parameter stands for an element or
+// for a value that is computed with, or that it names by another's value; nil
+// if there is none.
+func (v *variables) elementOf(p *syntax.ParamExp) *variable {
+	if p.Param == nil || p.Length || p.Names != 0 {
+		return nil
+	}
+	name := p.Param.Value
+	if p.Excl {
+		at := v.lookup(name)
+		if at == nil || len(at.seen) == 0 {
+			return nil
+		}
+		name = at.seen[len(at.seen)-1].text
+	}
+	if found := v.lookup(name); found != nil && len(found.seen) > 0 {
+		return found
+	}
+	return nil
+}
+
 // lookup returns the variable of a name, of this shell or of one that started
 // it, nil if there is none.
 func (v *variables) lookup(name string) *variable {
@@ -125,6 +146,11 @@ func (a *analysis) assign(as *syntax.Assign, s scope, plain bool) {
 		for _, e := range as.Array.Elems {
 			a.arith(e.Index, s)
 			a.word(e.Value, s)
+			if e.Value != nil {
+				if value := a.one(e.Value, s); value.lit {
+					s.vars.remember(name, value.text)
+				}
+			}
 		}
 		if plain && !s.maybe && !as.Append && as.Index == nil && s.vars.at(name).assigned == 1 && !shifting[name] && !strings.HasPrefix(name, "BASH") {
 			s.vars.at(name).list = a.arrayOf(as.Array, s)
@@ -140,6 +166,13 @@ func (a *analysis) assign(as *syntax.Assign, s scope, plain bool) {
 			value, lit = fields[0].text, fields[0].lit && !strings.Contains(fields[0].text, ":~")
 		case len(fields) > 1:
 			lit = false
+			var texts []string
+			for _, f := range fields {
+				if f.lit {
+					texts = append(texts, f.text)
+				}
+			}
+			s.vars.remember(name, strings.Join(texts, " "))
 		}
 		if hidesCommand(value) {
 			a.hide(value, s)
@@ -299,59 +332,6 @@ func isPure(p *syntax.ParamExp) bool {
 	return false
 }
 
-// settle judges, with the whole text read, what had to be assumed on the way.
-func (a *analysis) settle() {
-	if a.arithmetic && a.hidden {
-		a.dynamic()
-		for _, v := range a.values {
-			a.expansion(v.text, v.s)
-		}
-	}
-	home := false
-	for _, table := range a.tables {
-		home = home || table.loose || table.byName["HOME"] != nil || table.byName["PWD"] != nil
-	}
-	for i := range a.command.Files {
-		if f := &a.command.Files[i]; f.Home && home {
-			f.Dynamic = true
-		}
-	}
-	for _, table := range a.tables {
-		ifs := table.byName["IFS"] != nil
-		for _, v := range table.byName {
-			for _, i := range v.files {
-				if v.assigned != 1 || table.loose || ifs {
-					a.command.Files[i].Dynamic = true
-				}
-			}
-			if !v.used || v.assigned == 1 && !table.loose && !ifs {
-				continue
-			}
-			a.dynamic()
-			for _, i := range v.calls {
-				if i < len(a.command.Calls) {
-					a.command.Calls[i].Dynamic = true
-				}
-			}
-			for _, i := range v.redirects {
-				if i < len(a.command.Redirects) {
-					a.command.Redirects[i].Dynamic = true
-				}
-			}
-		}
-	}
-	for _, l := range a.late {
-		if l.changes != a.dirs.changes {
-			a.command.Redirects[l.index].Dynamic = true
-		}
-	}
-	for _, l := range a.lateFiles {
-		if l.changes != a.dirs.changes {
-			a.command.Files[l.index].Dynamic = true
-		}
-	}
-}
-
 // hide records a value that arithmetic would run a command of.
 func (a *analysis) hide(text string, s scope) {
 	a.hidden = true
@@ -381,6 +361,11 @@ func (a *analysis) commandVariable(name string, value arg, s scope) {
 	if len(name) == 3 && strings.HasPrefix(name, "PS") && strings.ContainsAny(value.text, "$`") {
 		a.dynamic() // a prompt is expanded whenever it is shown: PS4 by set -x
 		a.expansion(value.text, s.through(name))
+		return
+	}
+	if strings.HasPrefix(name, "BASH_FUNC_") {
+		a.dynamic() // a function that a shell takes over
+		a.evaluate(arg{text: "f " + value.text}, a.child(s.through(name)))
 		return
 	}
 	if !commandVariables[name] || value.text == "" {
@@ -445,7 +430,7 @@ func (a *analysis) effects(name string, args []arg, s scope) {
 		// The names stand among options and their values: taking a value for
 		// a name only makes a constant doubtful.
 		a.names(args[1:], s, name != "unset" && name != "wait")
-		if s.stdin != nil && s.stdin.lit && name == "read" {
+		if s.stdin != nil && s.stdin.lit {
 			for _, g := range args[1:] {
 				if syntax.ValidName(g.text) {
 					s.vars.remember(g.text, strings.TrimSpace(s.stdin.text))
@@ -461,6 +446,9 @@ func (a *analysis) effects(name string, args []arg, s scope) {
 			a.name(text, s)
 			if last := args[len(args)-1]; last.lit && syntax.ValidName(text) {
 				s.vars.remember(text, last.text)
+			}
+			if values := a.printfValues(args, text); values != "" && syntax.ValidName(text) {
+				s.vars.remember(text, values)
 			}
 		} else if len(args) > 1 && args[1].mayBeOption() && !args[1].lit {
 			s.vars.loose = true
@@ -486,6 +474,25 @@ func (a *analysis) effects(name string, args []arg, s scope) {
 		a.arithmetic = true
 		s.vars.loose = true
 	}
+}
+
+// printfValues returns what printf -v puts into a variable, "" if that is not
+// known.
+func (a *analysis) printfValues(args []arg, name string) string {
+	var words []string
+	for i, g := range args[1:] {
+		switch {
+		case !g.lit:
+			return ""
+		case len(words) > 0 || i > 1 || !strings.HasPrefix(g.text, "-v") && g.text != name:
+			words = append(words, g.text)
+		}
+	}
+	if len(words) < 2 {
+		return ""
+	}
+	text, _ := formatted(words[0], words[1:])
+	return text
 }
 
 // positional records that the positional parameters are set.

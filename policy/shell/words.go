@@ -2,7 +2,6 @@ package shell
 
 import (
 	"slices"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -42,7 +41,7 @@ type arg struct {
 	// origin says what the first unknown part can be, nil if it is not known.
 	origin *origin
 	// below reports that the argument stands for what is below it as well.
-	below bool
+	below *Below
 }
 
 // origin holds the values that an unknown part can have. Of a loop's variable
@@ -127,17 +126,16 @@ func isPlain(c byte) bool {
 func (a *analysis) args(words []*syntax.Word, s scope) []arg {
 	out := make([]arg, 0, len(words))
 	for _, w := range words {
-		out = a.expandBraces(out, w, s)
+		if text, ok := plainText(w); ok {
+			out = append(out, literal(text))
+		} else {
+			out = a.expandBraces(out, w, s)
+		}
 	}
 	return out
 }
 
 func (a *analysis) expandBraces(out []arg, w *syntax.Word, s scope) []arg {
-	if len(w.Parts) == 1 {
-		if l, ok := w.Parts[0].(*syntax.Lit); ok && !strings.ContainsAny(l.Value, "\\{~*?[") {
-			return append(out, literal(l.Value))
-		}
-	}
 	braces := 0
 	for _, p := range w.Parts {
 		if l, ok := p.(*syntax.Lit); ok {
@@ -167,8 +165,35 @@ func (a *analysis) expandBraces(out []arg, w *syntax.Word, s scope) []arg {
 	return out
 }
 
+// plainText returns the value of a word in which nothing is expanded and which
+// is quoted as a whole or not at all: most are so.
+func plainText(w *syntax.Word) (string, bool) {
+	if len(w.Parts) != 1 {
+		return "", false
+	}
+	switch p := w.Parts[0].(type) {
+	case *syntax.Lit:
+		return p.Value, !strings.ContainsAny(p.Value, "\\{~*?[")
+	case *syntax.SglQuoted:
+		return p.Value, !p.Dollar
+	case *syntax.DblQuoted:
+		if len(p.Parts) != 1 {
+			return "", len(p.Parts) == 0
+		}
+		if l, ok := p.Parts[0].(*syntax.Lit); ok {
+			return l.Value, strings.IndexByte(l.Value, '\\') < 0
+		}
+	}
+	return "", false
+}
+
 // one expands a word that is not split: a value, a redirection's target.
 func (a *analysis) one(w *syntax.Word, s scope) arg {
+	if w != nil {
+		if text, ok := plainText(w); ok {
+			return literal(text)
+		}
+	}
 	fields := a.args([]*syntax.Word{w}, s)
 	switch len(fields) {
 	case 0:
@@ -242,10 +267,18 @@ func (a *analysis) fields(w *syntax.Word, s scope, written string) []arg {
 				f.list(elements, true)
 				continue
 			}
+			if p.Param != nil && p.Param.Value == "IFS" && isPlainParameter(p) && s.vars.at("IFS").assigned == 0 {
+				f.split(" ") // what it holds separates words
+				continue
+			}
 			value, known := a.constant(p, s)
 			if !known || strings.ContainsAny(value, `*?[\`) {
 				f.parameter(p, true, s)
 				continue
+			}
+			if ifs := s.vars.byName["IFS"]; ifs != nil && len(ifs.seen) > 0 {
+				separators := ifs.seen[len(ifs.seen)-1].text
+				value = strings.Join(strings.FieldsFunc(value, func(r rune) bool { return strings.ContainsRune(separators, r) }), " ")
 			}
 			f.split(value)
 		case *syntax.ArithmExp:
@@ -297,6 +330,9 @@ func (f *fields) parameter(p *syntax.ParamExp, many bool, s scope) {
 	fresh := !strings.Contains(f.cur.String(), unknown)
 	if !fresh || p.Param == nil || !isPlainParameter(p) {
 		f.addUnknown(many)
+		if v := s.vars.elementOf(p); v != nil && fresh {
+			f.open.origin = among(slices.Concat(v.seen, []arg{{text: unknown}})...)
+		}
 		if fresh && p.Exp != nil && p.Exp.Word != nil && p.Exp.Word.Lit() != "" {
 			switch p.Exp.Op {
 			case syntax.DefaultUnset, syntax.DefaultUnsetOrNull, syntax.AssignUnset, syntax.AssignUnsetOrNull, syntax.AlternateUnset, syntax.AlternateUnsetOrNull:
@@ -345,101 +381,6 @@ func (f *fields) list(elements []arg, split bool) {
 			f.add(e.text)
 		}
 	}
-}
-
-// substitution adds the output of a command. Of one that looks up a program it
-// is known how the path ends.
-func (f *fields) substitution(p *syntax.CmdSubst, many bool) {
-	words := simpleWords(p.Stmts)
-	if len(words) == 1 && words[0] == "pwd" {
-		fresh := f.cur.Len() == 0
-		f.addUnknown(many)
-		if fresh {
-			f.open.origin = among(literal("."))
-		}
-		return
-	}
-	if text, known := printed(words); known {
-		if many {
-			f.split(text)
-		} else {
-			f.add(text)
-		}
-		return
-	}
-	if c := (&Call{Argv: words}); len(words) > 1 && f.cur.Len() == 0 {
-		c.Name = words[0]
-		if words[0] == "git" {
-			c.Subcommand = words[1]
-		}
-		if domain := listing(c); domain != nil {
-			f.addUnknown(many)
-			f.open.origin = among(domain...)
-			return
-		}
-	}
-	looksUp := len(words) >= 2 && (words[0] == "which" || words[0] == "whereis" ||
-		(words[0] == "command" || words[0] == "type") && strings.HasPrefix(words[1], "-"))
-	if !looksUp {
-		f.addUnknown(many)
-		return
-	}
-	fresh := f.cur.Len() == 0
-	f.addUnknown(false)
-	f.add("/" + words[len(words)-1])
-	if fresh {
-		f.open.origin = among(literal("/usr/bin"))
-	}
-}
-
-// printed returns what echo and printf print, if that is certain.
-func printed(words []string) (text string, known bool) {
-	if len(words) < 2 || words[0] != "echo" && (words[0] != "printf" || len(words) > 2) {
-		return "", false
-	}
-	for _, w := range words[1:] {
-		if w[0] == '-' || strings.ContainsAny(w, `\*?[`) || words[0] == "printf" && strings.Contains(w, "%") {
-			return "", false
-		}
-	}
-	return strings.Join(words[1:], " "), true
-}
-
-// simpleWords returns the words of a simple command, nil if it is another or
-// if not all are literal.
-func simpleWords(list []*syntax.Stmt) []string {
-	if len(list) != 1 {
-		return nil
-	}
-	c, ok := list[0].Cmd.(*syntax.CallExpr)
-	if !ok || len(c.Assigns) > 0 {
-		return nil
-	}
-	words := make([]string, len(c.Args))
-	for i, w := range c.Args {
-		if words[i] = w.Lit(); words[i] != "" {
-			continue
-		}
-		if len(w.Parts) != 1 {
-			return nil
-		}
-		switch q := w.Parts[0].(type) {
-		case *syntax.SglQuoted:
-			words[i] = q.Value
-		case *syntax.DblQuoted:
-			if len(q.Parts) != 1 {
-				return nil
-			}
-			l, ok := q.Parts[0].(*syntax.Lit)
-			if !ok {
-				return nil
-			}
-			words[i] = l.Value
-		default:
-			return nil
-		}
-	}
-	return words
 }
 
 // isList reports whether a quoted parameter may be several arguments.
@@ -523,93 +464,4 @@ func unescapeQuoted(text, special string) string {
 		b.WriteByte(text[i])
 	}
 	return b.String()
-}
-
-var ansiEscapes = map[byte]byte{
-	'a': '\a', 'b': '\b', 'e': 0x1b, 'E': 0x1b, 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t', 'v': '\v',
-	'\\': '\\', '\'': '\'', '"': '"', '?': '?',
-}
-
-// ansiC decodes the inside of $'...'. A NUL ends it, as it does in bash.
-func ansiC(text string) string {
-	var b strings.Builder
-	for i := 0; i < len(text); {
-		if text[i] != '\\' || i+1 == len(text) {
-			b.WriteByte(text[i])
-			i++
-			continue
-		}
-		c := text[i+1]
-		i += 2
-		var base, most int
-		switch {
-		case '0' <= c && c <= '7':
-			base, most = 8, 3
-			i--
-		case c == 'x':
-			base, most = 16, 2
-		case c == 'u':
-			base, most = 16, 4
-		case c == 'U':
-			base, most = 16, 8
-		case c == 'c' && i < len(text):
-			if text[i] == '?' {
-				c = 0x7f
-			} else {
-				c = text[i] & 0x1f
-			}
-			i++
-			if c == 0 {
-				return b.String()
-			}
-			b.WriteByte(c)
-			continue
-		default:
-			if plain, ok := ansiEscapes[c]; ok {
-				b.WriteByte(plain)
-			} else {
-				b.WriteByte('\\')
-				b.WriteByte(c)
-			}
-			continue
-		}
-		braced := c == 'x' && i < len(text) && text[i] == '{'
-		if braced {
-			i, most = i+1, 8
-		}
-		n := 0
-		for n < most && i+n < len(text) && isDigit(text[i+n], base) {
-			n++
-		}
-		if n == 0 {
-			b.WriteByte('\\')
-			b.WriteByte(c)
-			if braced {
-				b.WriteByte('{')
-			}
-			continue
-		}
-		v, err := strconv.ParseUint(text[i:i+n], base, 32)
-		i += n
-		if braced && i < len(text) && text[i] == '}' {
-			i++
-		}
-		isByte := base == 8 || c == 'x'
-		switch {
-		case err != nil || v == 0 || isByte && v&0xff == 0:
-			return b.String()
-		case isByte:
-			b.WriteByte(byte(v & 0xff))
-		default:
-			b.WriteRune(rune(v & 0x7fffffff))
-		}
-	}
-	return b.String()
-}
-
-func isDigit(c byte, base int) bool {
-	if base == 8 {
-		return '0' <= c && c <= '7'
-	}
-	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
 }

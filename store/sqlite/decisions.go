@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -9,9 +10,10 @@ import (
 )
 
 const (
-	decisionColumns = `id, time, kind, principal_id, session_id, subject, effect, rules, snapshot, duration, error, count`
+	decisionColumns = `id, time, kind, principal_id, session_id, subject, effect, rules, snapshot, duration, error, count, sandbox`
 
-	insertDecision = `INSERT INTO decision (` + decisionColumns + `) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	insertDecision = `INSERT INTO decision (` + decisionColumns + `) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	holdDecision   = `UPDATE decision SET sandbox = ? WHERE id = ?`
 	// The numbers have no gaps but at the start, so this keeps as many as it
 	// says, and is one look-up if there are not more.
 	pruneDecisions = `DELETE FROM decision WHERE seq <= (SELECT max(seq) FROM decision) - ?`
@@ -35,8 +37,12 @@ func (s *Store) PutDecisions(ctx context.Context, records []store.DecisionRecord
 			if err != nil {
 				return fmt.Errorf("decision %q: %w", d.ID, err)
 			}
+			held, err := encodeSandbox(d.Sandbox)
+			if err != nil {
+				return fmt.Errorf("decision %q: %w", d.ID, err)
+			}
 			_, err = t.exec(ctx, insertDecision, d.ID, millis(d.Time), d.Kind, d.PrincipalID, d.SessionID, d.Subject, d.Effect,
-				rules, d.Snapshot, int64(d.Duration), d.Error, max(d.Count, 1))
+				rules, d.Snapshot, int64(d.Duration), d.Error, max(d.Count, 1), held)
 			if err != nil {
 				return fmt.Errorf("decision %q: %w", d.ID, err)
 			}
@@ -45,6 +51,30 @@ func (s *Store) PutDecisions(ctx context.Context, records []store.DecisionRecord
 		return err
 	})
 	return s.fail("put decisions", err)
+}
+
+// HoldDecision implements [store.Decisions].
+func (s *Store) HoldDecision(ctx context.Context, id string, held store.Sandbox) error {
+	err := s.update(ctx, func(t *tx) error {
+		text, err := encodeSandbox(&held)
+		if err != nil {
+			return err
+		}
+		n, err := t.exec(ctx, holdDecision, text, id)
+		if err == nil && n == 0 {
+			return store.ErrNotExist
+		}
+		return err
+	})
+	return s.fail(fmt.Sprintf("decision %q", id), err)
+}
+
+func encodeSandbox(held *store.Sandbox) (string, error) {
+	if held == nil {
+		return "", nil
+	}
+	b, err := json.Marshal(held)
+	return string(b), err
 }
 
 // Decisions implements [store.Decisions]. The order is that in which the
@@ -69,15 +99,20 @@ func (s *Store) Decisions(ctx context.Context, f store.DecisionFilter) ([]store.
 }
 
 func scanDecision(r row) (d store.DecisionRecord, err error) {
-	var rules string
+	var rules, held string
 	var at, duration int64
-	err = r.Scan(&d.ID, &at, &d.Kind, &d.PrincipalID, &d.SessionID, &d.Subject, &d.Effect, &rules, &d.Snapshot, &duration, &d.Error, &d.Count)
+	err = r.Scan(&d.ID, &at, &d.Kind, &d.PrincipalID, &d.SessionID, &d.Subject, &d.Effect, &rules, &d.Snapshot, &duration, &d.Error, &d.Count, &held)
 	if err != nil {
 		return d, err
 	}
 	d.Time, d.Duration = fromMillis(at), time.Duration(duration)
 	if d.Rules, err = decodeList(rules); err != nil {
 		return d, fmt.Errorf("rules of decision %q: %w: %w", d.ID, store.ErrCorrupt, err)
+	}
+	if held != "" {
+		if err := json.Unmarshal([]byte(held), &d.Sandbox); err != nil {
+			return d, fmt.Errorf("sandbox of decision %q: %w: %w", d.ID, store.ErrCorrupt, err)
+		}
 	}
 	return d, nil
 }

@@ -84,7 +84,7 @@ func TestOpenMakesPrivateFiles(t *testing.T) {
 	}
 	closeLater(t, s)
 	// They are private from the start, and not made so afterwards.
-	if strings.Contains(log.String(), "level=WARN") || !strings.Contains(log.String(), "from=0 to=2") {
+	if strings.Contains(log.String(), "level=WARN") || !strings.Contains(log.String(), "from=0 to=3") {
 		t.Errorf("Open logs %s", log.String())
 	}
 	if err := s.CreateSession(t.Context(), store.Session{ID: "ses_1"}); err != nil {
@@ -402,7 +402,7 @@ func TestDatabaseSettings(t *testing.T) {
 	dir := t.TempDir()
 	open(t, dir)
 	db := raw(t, filepath.Join(dir, name))
-	for pragmaName, want := range map[string]string{"journal_mode": "wal", "integrity_check": "ok", "user_version": "2"} {
+	for pragmaName, want := range map[string]string{"journal_mode": "wal", "integrity_check": "ok", "user_version": "3"} {
 		if got := pragma(t, db, pragmaName); got != want {
 			t.Errorf("%s = %s, want %s", pragmaName, got, want)
 		}

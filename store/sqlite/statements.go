@@ -14,6 +14,6 @@ func updateStatements() []string {
 		selectSession, selectSessionExists, insertSession, updateSession, selectTree, deleteSession,
 		upsertMessage, upsertPart, deleteMessage,
 		insertAnswer, insertLease, deleteLease,
-		insertDecision, pruneDecisions,
+		insertDecision, holdDecision, pruneDecisions,
 	}
 }

@@ -185,12 +185,25 @@ func testDecisionRoundTrip(t *testing.T, open func() store.Store) {
 		got, err := h.Decisions(t.Context(), store.DecisionFilter{Limit: 10})
 		wantSame(t, "Decisions", []store.DecisionRecord{bare, full}, got, err)
 	}
+	held := store.Sandbox{Held: map[string]string{"read": "Landlock 1"}, Missing: map[string]string{"sockets": "no 'namespaces'\x00"}, Exempt: []string{"nc"}}
+	if err := s.HoldDecision(t.Context(), bare.ID, held); err != nil {
+		t.Fatalf("HoldDecision: %v", err)
+	}
+	bare.Sandbox = &held
+	wantErr(t, "HoldDecision of none", s.HoldDecision(t.Context(), "dec_none", held), store.ErrNotExist)
+	put := decision(2)
+	put.Sandbox = &store.Sandbox{}
+	if err := s.PutDecisions(t.Context(), []store.DecisionRecord{put}); err != nil {
+		t.Fatalf("PutDecisions of what has run: %v", err)
+	}
+	got, err = open().Decisions(t.Context(), store.DecisionFilter{Limit: 10})
+	wantSame(t, "Decisions after one was held", []store.DecisionRecord{put, bare, full}, got, err)
 	mustSession(t, s, session("ses_1"))
 	if _, err := s.DeleteSession(t.Context(), "ses_1"); err != nil {
 		t.Fatalf("DeleteSession: %v", err)
 	}
 	got, err = s.Decisions(t.Context(), store.DecisionFilter{Limit: 10})
-	wantSame(t, "Decisions after the session", []store.DecisionRecord{bare, full}, got, err)
+	wantSame(t, "Decisions after the session", []store.DecisionRecord{put, bare, full}, got, err)
 }
 
 func testDecisionOrder(t *testing.T, open func() store.Store) {

@@ -269,6 +269,7 @@ func calls(s store.Store) map[string]func(context.Context) error {
 		"Leases":                  func(ctx context.Context) error { _, err := s.Leases(ctx, "ses_1", at(5)); return err },
 		"DeleteLease":             func(ctx context.Context) error { return s.DeleteLease(ctx, "lea_1") },
 		"PutDecisions":            func(ctx context.Context) error { return s.PutDecisions(ctx, []store.DecisionRecord{decision(1)}) },
+		"HoldDecision":            func(ctx context.Context) error { return s.HoldDecision(ctx, "dec_0001", store.Sandbox{}) },
 		"PutDecisions of nothing": func(ctx context.Context) error { return s.PutDecisions(ctx, nil) },
 		"Decisions": func(ctx context.Context) error {
 			_, err := s.Decisions(ctx, store.DecisionFilter{Limit: 1})

@@ -67,6 +67,20 @@ ask_by_rule contains {
 }
 
 # METADATA
+# title: Hard link
+# description: The file has several names, which may be that of a secret or lie outside the project.
+ask_by_rule contains {
+	"id": "path.hard_link",
+	"message": sprintf("the file %s has other names, which may be outside the project", [_shown(path)]),
+	"always": [],
+} if {
+	some path in input.prompt.paths
+	path.inside == true
+	path.links > 1
+	not _is_linked_by_tools(path)
+}
+
+# METADATA
 # title: Write protected
 # description: The file steers other tools (.git, CI, shell and editor configuration) and is written.
 ask_by_rule contains {
@@ -92,6 +106,11 @@ allow contains {
 		path.access == "read"
 	}
 	count(ask_by_rule) == 0
+}
+
+_is_linked_by_tools(path) if {
+	some name in split(path.relative, "/")
+	config.hard_links[name] == true
 }
 
 # A class that is missing or not known may be any.

@@ -162,3 +162,25 @@ test_path_of_unknown_class_is_asked if {
 	unknown := prompt.decision with input as testing.prompt("read", {}, [_file({"class": ""})])
 	unknown.effect == "ask"
 }
+
+test_file_with_other_names_is_asked[tool] if {
+	some tool in ["read", "grep"]
+	decision := prompt.decision with input as testing.prompt(tool, {}, [_file({"links": 2})])
+	decision.effect == "ask"
+	_ids(decision) == {"path.hard_link"}
+}
+
+test_file_with_other_names_is_asked_in_commands if {
+	document := object.union(testing.bash([["cat", "a"]]), {"prompt": {"paths": [_file({"links": 2})]}})
+	decision := prompt.decision with input as document
+	_ids(decision) == {"path.hard_link"}
+}
+
+test_file_that_tools_link_is_not_asked if {
+	path := _file({"links": 9, "relative": "web/node_modules/x/index.js"})
+	decision := prompt.decision with input as testing.prompt("read", {}, [path])
+	decision.effect == "allow"
+	asked := prompt.decision with input as testing.prompt("read", {}, [path])
+		with data.opencode.config.hard_links as {"node_modules": false}
+	asked.effect == "ask"
+}

@@ -89,6 +89,7 @@ decision := {
 		path.problem == null
 		path.class == "plain"
 		path.kind in {"file", "dir", "none"}
+		path.links <= 1
 		path.access in {"read", "write"}
 	] == input.prompt.paths
 } else := {
@@ -123,6 +124,7 @@ decision := {
 		path.problem == null
 		path.class == "plain"
 		path.kind in {"file", "dir", "none"}
+		path.links <= 1
 		path.access == "read"
 	] == input.prompt.paths
 } else := {

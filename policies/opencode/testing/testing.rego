@@ -111,6 +111,7 @@ file(path, access) := {
 	"exists": true,
 	"link": false,
 	"kind": "file",
+	"links": 1,
 	"class": "plain",
 	"problem": null,
 }
