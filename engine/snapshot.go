@@ -27,6 +27,10 @@ type snapshot struct {
 	// txn reads the store; nothing ever writes to it.
 	txn     storage.Transaction
 	queries map[policy.Kind]rego.PreparedEvalQuery
+
+	// compiler and store are what explanations look things up in.
+	compiler *ast.Compiler
+	store    storage.Store
 }
 
 // build makes a snapshot from the sources.
@@ -50,6 +54,7 @@ func build(ctx context.Context, src *sources) (*snapshot, error) {
 		info:    policy.Info{Entrypoints: map[policy.Kind]string{}, Loaded: time.Now()},
 	}
 	s.info.Digest = s.digest
+	s.compiler, s.store = c.compiler, store
 	for _, f := range src.files {
 		s.info.Files = append(s.info.Files, f.name)
 	}
