@@ -25,6 +25,9 @@ func newPolicyTestCmd() *cobra.Command {
 		threshold float64
 		watch     bool
 		verbose   bool
+		mutate    bool
+		all       bool
+		asJSON    bool
 	)
 	cmd := &cobra.Command{
 		Use:   "test [DIR]...",
@@ -33,11 +36,20 @@ func newPolicyTestCmd() *cobra.Command {
 
 Tests are rules test_* in files *_test.rego. The policy in each DIR is added to
 the default one, as --policy does; without DIR the default policy is tested.
-A run without a test is an error.`,
+A run without a test is an error.
+
+--mutate tests the tests: it drops, negates and changes each condition of the
+policy, in memory, and reports the changes that no test notices. --threshold is
+then the score, in percent of the changes that are noticed. A change that makes
+no difference is marked in the policy: # mutate: equivalent because REASON.`,
 		Example: `  opencode policy test policies/examples/team --coverage --threshold 100
   opencode policy test mypolicy --run push --watch
-  opencode policy test mypolicy --format junit > report.xml`,
+  opencode policy test mypolicy --format junit > report.xml
+  opencode policy test mypolicy --mutate --threshold 90`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if asJSON {
+				format = "json"
+			}
 			if format != "pretty" && format != "json" && format != "junit" {
 				return usagef("--format %q: want pretty, json or junit", format)
 			}
@@ -47,6 +59,18 @@ A run without a test is an error.`,
 			flags.dirs = append(flags.dirs, args...)
 			if err := flags.check(); err != nil {
 				return err
+			}
+			if mutate {
+				if format == "junit" || run != "" || coverage || watch {
+					return usagef("--mutate goes with --default, --threshold and --json alone")
+				}
+				return policyMutate{
+					cfg:    engine.MutateConfig{Config: flags.config(), WithDefault: all},
+					asJSON: format == "json", threshold: threshold, out: cmd.OutOrStdout(), terminal: terminalOf(cmd.ErrOrStderr()),
+				}.once(cmd.Context())
+			}
+			if all {
+				return usagef("--default goes with --mutate")
 			}
 			t := policyTest{
 				cfg:    engine.TestConfig{Config: flags.config(), Run: run, Coverage: coverage || threshold > 0},
@@ -65,6 +89,9 @@ A run without a test is an error.`,
 	cmd.Flags().Float64Var(&threshold, "threshold", 0, "fail if less than `N` percent of the lines are reached")
 	cmd.Flags().BoolVar(&watch, "watch", false, "run again whenever a file changes")
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "name the tests that pass as well")
+	cmd.Flags().BoolVar(&mutate, "mutate", false, "change the policy, and report the changes that no test notices")
+	cmd.Flags().BoolVar(&all, "default", false, "with --mutate: change the default policy too")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "the same as --format json")
 	return cmd
 }
 
