@@ -94,35 +94,47 @@ func (s *snapshot) explain(ctx context.Context, in *policy.Input, d policy.Decis
 	for id, at := range s.at {
 		t.ids[at] = id
 	}
+	entry := ast.MustParseRef(s.info.Entrypoints[in.Kind])
 	// Rules that the index passes over would not show which condition failed.
-	if _, err := s.eval(ctx, in.Kind, input, rego.EvalQueryTracer(t), rego.EvalRuleIndexing(false)); err != nil {
+	if err := s.trace(ctx, entry, input, t, rego.EvalRuleIndexing(false)); err != nil {
 		return Explanation{}, err
 	}
 	x := Explanation{Steps: t.steps, Omitted: t.omitted}
 	if d.Effect == policy.Allow {
 		return x, nil
 	}
-	entry := ast.MustParseRef(s.info.Entrypoints[in.Kind])
 	roots := s.compiler.GetRulesExact(entry)
 	allow := entry[:len(entry)-1].Append(ast.StringTerm("allow"))
 	if rules := s.compiler.GetRulesExact(allow); len(rules) > 0 {
 		roots = append(roots, rules...)
 		// A denial is decided before anybody asks for what would allow.
 		t.quiet = true
-		q, err := rego.New(
-			rego.ParsedQuery(ast.NewBody(ast.NewExpr(ast.NewTerm(allow)))), rego.Compiler(s.compiler), rego.Store(s.store),
-			rego.Transaction(s.txn), rego.StrictBuiltinErrors(true),
-		).PrepareForEval(ctx)
-		if err == nil {
-			_, err = q.Eval(ctx, rego.EvalParsedInput(input), rego.EvalTransaction(s.txn), rego.EvalQueryTracer(t), rego.EvalRuleIndexing(false))
-		}
-		if err != nil {
-			return Explanation{}, compileErrors(err)
+		clear(t.frames) // each query numbers anew
+		if err := s.trace(ctx, allow, input, t, rego.EvalRuleIndexing(false)); err != nil {
+			return Explanation{}, err
 		}
 	}
 	u := &unmetRules{tracer: t, seen: map[*ast.Rule]bool{}}
 	x.Unmet = append(u.of(t.negated(d)), u.of(roots)...)
 	return x, nil
+}
+
+// trace evaluates a rule with a tracer.
+func (s *snapshot) trace(ctx context.Context, rule ast.Ref, input ast.Value, t topdown.QueryTracer, opts ...rego.EvalOption) error {
+	q, err := rego.New(
+		rego.ParsedQuery(ast.NewBody(ast.NewExpr(ast.NewTerm(rule)))), rego.Compiler(s.compiler), rego.Store(s.store),
+		rego.Transaction(s.txn), rego.StrictBuiltinErrors(true),
+	).PrepareForEval(ctx)
+	if err == nil {
+		_, err = q.Eval(ctx, append(opts, rego.EvalParsedInput(input), rego.EvalTransaction(s.txn), rego.EvalQueryTracer(t))...)
+	}
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return fmt.Errorf("the explanation took too long: %w", ctx.Err())
+	case err != nil:
+		return compileErrors(err)
+	}
+	return nil
 }
 
 // frame is one evaluation of the body of a rule.

@@ -33,9 +33,9 @@ type mutator struct {
 	testing  map[string]bool
 	claims   []*claim
 	// uses lists, by module, the modules that it refers to.
-	uses map[string][]string
-	store    storage.Store
-	txn      storage.Transaction
+	uses  map[string][]string
+	store storage.Store
+	txn   storage.Transaction
 
 	tests []mutantTest // the quick ones first
 	// reach lists the tests that evaluate a line of a file, in order.
