@@ -47,7 +47,8 @@ gate: build
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
-# Side by side with the server of the npm package opencode-ai.
+# Side by side with the server of the npm package opencode-ai, and our engine
+# with `opa run` and with @open-policy-agent/opa-wasm.
 compare:
 	OPENCODE_TEST_E2E=1 OPENCODE_TEST_COMPARE=1 $(GO) test ./e2e -run TestCompare -count=1 -v
 
