@@ -5,7 +5,7 @@ LINT     := $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.
 EXAMPLES := $(wildcard policies/examples/*/)
 FUZZTIME ?= 10s
 
-.PHONY: check test build lint fmt race gate e2e bench compare corpus fuzz
+.PHONY: check test build lint fmt race gate e2e bench compare mutate corpus fuzz
 
 check: build test lint race gate e2e
 
@@ -42,7 +42,12 @@ gate: build
 		echo "$$dir"; \
 		bin/opencode policy lint "$$dir"; \
 		bin/opencode policy test "$$dir" --threshold 100; \
+		bin/opencode policy test "$$dir" --mutate --threshold 100; \
 	done
+
+# Which conditions of the default policy no test would miss. It takes a minute.
+mutate: build
+	bin/opencode policy test --mutate --threshold 98
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...

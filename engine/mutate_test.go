@@ -3,8 +3,11 @@ package engine_test
 import (
 	"context"
 	"errors"
+	"io/fs"
+	"path/filepath"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -158,6 +161,64 @@ func TestMutateEquivalent(t *testing.T) {
 		if _, err := mutated(t, map[string]string{"a.rego": weighed + "\n# " + comment + "\n", "a_test.rego": weighedTest}); err == nil || !strings.Contains(err.Error(), "a.rego:16: want `# mutate:") {
 			t.Errorf("%q: error %v, want one that says what is wanted", comment, err)
 		}
+	}
+}
+
+// smallDefault is a default policy of one condition, with a test.
+func smallDefault(t *testing.T) fstest.MapFS {
+	t.Helper()
+	deny := `decision := {"effect": "deny", "rules": [], "needs": [], "obligations": {"audit": "brief"}}`
+	files := fstest.MapFS{
+		"opencode/request/request.rego": {Data: []byte("package opencode.request\n\n" + deny + " if input.version == 1\n")},
+		"opencode/request/request_test.rego": {Data: []byte("package opencode.request_test\n\nimport data.opencode.request\n\n" +
+			"test_it if request.decision.effect == \"deny\" with input as {\"version\": 1}\n")},
+		"opencode/prompt/prompt.rego": {Data: []byte("package opencode.prompt\n\n" + deny + "\n")},
+	}
+	for _, name := range []string{"schemas/input.json", "schemas/config.json"} {
+		b, err := fs.ReadFile(policies.FS, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[name] = &fstest.MapFile{Data: b}
+	}
+	return files
+}
+
+// filesOf returns the last elements of the files that survivors are in.
+func filesOf(list []engine.Mutation) map[string]bool {
+	files := map[string]bool{}
+	for _, m := range list {
+		files[filepath.Base(m.File)] = true
+	}
+	return files
+}
+
+func TestMutateTheDefaultPolicy(t *testing.T) {
+	t.Parallel()
+	cfg := engine.MutateConfig{Config: engine.Config{Default: smallDefault(t)}}
+	alone, err := engine.Mutate(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if alone.Tests != 1 || alone.Killed == 0 || !cmp.Equal(filesOf(alone.Survivors), map[string]bool{"request.rego": true, "prompt.rego": true}) {
+		t.Errorf("without a directory: %+v", alone)
+	}
+	cfg.Dirs = []string{writeDir(t, map[string]string{"a.rego": weighed, "a_test.rego": weighedTest})}
+	team, err := engine.Mutate(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.WithDefault = true
+	both, err := engine.Mutate(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if team.Tests != 1 || !cmp.Equal(filesOf(team.Survivors), map[string]bool{"a.rego": true}) {
+		t.Errorf("of the team alone: %d tests, survivors in %v", team.Tests, filesOf(team.Survivors))
+	}
+	if both.Tests != 2 || both.Total != team.Total+alone.Total || both.Killed != team.Killed+alone.Killed {
+		t.Errorf("of both: %d tests, %d of %d killed, want 2 and the sum of %d of %d and %d of %d",
+			both.Tests, both.Killed, both.Total, team.Killed, team.Total, alone.Killed, alone.Total)
 	}
 }
 
