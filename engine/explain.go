@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/rego"
@@ -203,10 +204,11 @@ func (t *stepTracer) step(rule *ast.Rule, event topdown.Event) {
 			step.Values[name] = v
 		}
 	}
-	key := step.At
+	parts := []string{step.At}
 	for _, name := range slices.Sorted(maps.Keys(step.Values)) {
-		key += "\n" + name + "=" + step.Values[name]
+		parts = append(parts, name, step.Values[name])
 	}
+	key := strings.Join(parts, "\n")
 	switch {
 	case t.seen[key]:
 	case len(t.steps) == maxSteps:

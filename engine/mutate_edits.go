@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 )
@@ -240,7 +241,7 @@ func (l *editList) constantsBy(t *ast.Term, step int64, set func(*ast.Term)) {
 		}
 	case ast.Number:
 		if n, ok := v.Int64(); ok {
-			swap(ast.Number(json.Number(fmt.Sprint(n + step))))
+			swap(ast.Number(json.Number(strconv.FormatInt(n+step, 10))))
 		}
 	case ast.String:
 		swap(v + "~")

@@ -180,7 +180,8 @@ func (m *mutator) compile(ctx context.Context, modules map[string]*ast.Module) (
 	if err != nil {
 		return nil, err
 	}
-	for range results { //nolint:revive // there are none, and the runner must end
+	for range results {
+		continue // there is none, and the runner must end
 	}
 	return compiler, nil
 }

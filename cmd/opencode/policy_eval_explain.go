@@ -72,14 +72,15 @@ func subject(in *policy.Input) string {
 		}
 		return text
 	case in.Prompt != nil:
-		text := in.Prompt.Tool
+		words := []string{in.Prompt.Tool}
 		if command, ok := in.Prompt.Args["command"].(string); ok {
-			return text + "  " + command
+			words = append(words, command)
+		} else {
+			for _, path := range in.Prompt.Paths {
+				words = append(words, path.Raw)
+			}
 		}
-		for _, path := range in.Prompt.Paths {
-			text += "  " + path.Raw
-		}
-		return text
+		return strings.Join(words, "  ")
 	}
 	return string(in.Kind)
 }
