@@ -84,7 +84,7 @@ func (s *snapshot) explain(ctx context.Context, in *policy.Input, d policy.Decis
 	if err != nil {
 		return Explanation{}, err
 	}
-	values, err := s.values(ctx, input)
+	values, err := s.explainedValues(ctx, input)
 	if err != nil {
 		return Explanation{}, err
 	}

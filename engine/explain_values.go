@@ -26,7 +26,7 @@ type explainedValues struct {
 	redactor    *redact.Redactor
 }
 
-func (s *snapshot) values(ctx context.Context, input ast.Value) (*explainedValues, error) {
+func (s *snapshot) explainedValues(ctx context.Context, input ast.Value) (*explainedValues, error) {
 	data, err := s.store.Read(ctx, s.txn, storage.RootPath)
 	if err != nil {
 		return nil, fmt.Errorf("policy data: %w", err)
