@@ -160,6 +160,11 @@ func policyFiles(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// The engine adds which teams are loaded.
+	loaded := filepath.Join(dir, "opencode", "loaded")
+	if err := errors.Join(os.Mkdir(loaded, 0o700), os.WriteFile(filepath.Join(loaded, "data.json"), []byte(`{"teams": {}}`), 0o600)); err != nil {
+		t.Fatal(err)
+	}
 	return dir
 }
 

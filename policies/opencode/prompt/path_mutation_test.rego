@@ -101,6 +101,7 @@ test_those_who_are_known_are_authenticated[kind] if {
 
 test_team_wants_a_full_record if {
 	decision := prompt.decision with input as testing.bash([["ls"]])
+		with data.opencode.loaded.teams as {"a": true}
 		with data.opencode.config.audit as object.union(config.audit, {"prompt": "brief"})
 		with data.team.a.obligations as {"audit": "full"}
 	decision.obligations.audit == "full"
