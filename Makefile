@@ -7,7 +7,7 @@ EXTENDED := policies/examples/ticket/
 EXAMPLES := $(filter-out $(EXTENDED),$(wildcard policies/examples/*/))
 FUZZTIME ?= 10s
 
-.PHONY: check test build lint fmt race gate hsm e2e bench compare corpus fuzz
+.PHONY: check test build lint fmt race gate hsm e2e bench compare mutate corpus fuzz
 
 check: build test lint race gate hsm e2e
 
@@ -51,6 +51,7 @@ gate: build
 		echo "$$dir"; \
 		bin/opencode policy lint "$$dir"; \
 		bin/opencode policy test "$$dir" --threshold 100; \
+		bin/opencode policy test "$$dir" --mutate --threshold 100; \
 	done
 	@set -e; copy=$$(mktemp -d); trap 'rm -rf "$$copy"' EXIT; \
 	for dir in $(EXTENDED); do \
@@ -63,10 +64,15 @@ gate: build
 		bin/opencode policy test "$$policy" --threshold 100; \
 	done
 
+# Which conditions of the default policy no test would miss. It takes a minute.
+mutate: build
+	bin/opencode policy test --mutate --threshold 98
+
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
-# Side by side: the server of the npm package opencode-ai, and ripgrep.
+# Side by side: ripgrep, the server of the npm package opencode-ai, and our engine
+# with `opa run` and with @open-policy-agent/opa-wasm.
 compare:
 	OPENCODE_TEST_COMPARE=1 $(GO) test ./agent/tool -run TestSearchBesideRipgrep -count=1 -v
 	OPENCODE_TEST_E2E=1 OPENCODE_TEST_COMPARE=1 $(GO) test ./e2e -run TestCompare -count=1 -v

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -26,5 +27,22 @@ func capabilities() *ast.Capabilities {
 		return b.Nondeterministic || slices.Contains(refused, b.Name)
 	})
 	caps.AllowNet = []string{}
+	return caps
+}
+
+// capabilities returns what a policy may use: the functions of its extensions,
+// and what asks its Wasm modules, as well.
+func (s *sources) capabilities() *ast.Capabilities {
+	caps := capabilities()
+	for _, name := range slices.Sorted(maps.Keys(s.extensions)) {
+		m := s.extensions[name].parsed
+		for _, function := range slices.Sorted(maps.Keys(m.Functions)) {
+			d := declaration(m, function)
+			caps.Builtins = append(caps.Builtins, &ast.Builtin{Name: d.Name, Description: d.Description, Decl: d.Decl, Nondeterministic: d.Nondeterministic})
+		}
+	}
+	if len(s.guests) > 0 {
+		caps.Builtins = append(caps.Builtins, &ast.Builtin{Name: guestBuiltin.Name, Decl: guestBuiltin.Decl})
+	}
 	return caps
 }

@@ -163,12 +163,8 @@ func (s *sources) compiler() (*ast.Compiler, error) {
 	}
 	set := ast.NewSchemaSet()
 	set.Put(ast.SchemaRootRef, schema)
-	caps := s.capabilities()
-	if len(s.guests) > 0 {
-		caps = withGuest(caps)
-	}
 	return ast.NewCompiler().
-		WithCapabilities(caps).
+		WithCapabilities(s.capabilities()).
 		WithStrict(true).
 		WithSchemas(set).
 		WithUseTypeCheckAnnotations(true).

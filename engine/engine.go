@@ -115,6 +115,14 @@ func (e *Engine) Reload(ctx context.Context) (changed bool, err error) {
 	return true, nil
 }
 
+// Close frees what was loaded with the policy, as soon as no decision uses it.
+// It is for an engine that decides no more.
+func (e *Engine) Close() {
+	if snap := e.snap.Swap(nil); snap != nil {
+		snap.guests.retire()
+	}
+}
+
 // hold returns the snapshot in force, nil if there is none, whose guests stay
 // until they are released.
 func (e *Engine) hold() *snapshot {

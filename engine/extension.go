@@ -128,20 +128,6 @@ func regoName(module, function string) string {
 	return extensionDir + "." + module + "." + function
 }
 
-// capabilities returns what policies may use, the functions of their extensions
-// among it.
-func (s *sources) capabilities() *ast.Capabilities {
-	caps := capabilities()
-	for _, name := range slices.Sorted(maps.Keys(s.extensions)) {
-		m := s.extensions[name].parsed
-		for _, function := range slices.Sorted(maps.Keys(m.Functions)) {
-			d := declaration(m, function)
-			caps.Builtins = append(caps.Builtins, &ast.Builtin{Name: d.Name, Description: d.Description, Decl: d.Decl, Nondeterministic: d.Nondeterministic})
-		}
-	}
-	return caps
-}
-
 // pureExtensions returns which functions of extensions are pure.
 func (s *sources) pureExtensions() map[string]bool {
 	pure := map[string]bool{}

@@ -40,7 +40,9 @@ type snapshot struct {
 	// extensions are the modules that the policy can call. They are closed when
 	// nothing refers to them any more: neither the snapshot nor a decision.
 	extensions extensions
-	// functions are what guests and extensions let the policy call.
+	// builtins are what guests and extensions let the policy call, and functions
+	// the same as its queries want it.
+	builtins  builtins
 	functions map[string]*topdown.Builtin
 }
 
@@ -104,6 +106,7 @@ func (c *compiled) snapshot(ctx context.Context, src *sources, guests *guests, e
 		info:       policy.Info{Entrypoints: map[policy.Kind]string{}, Reads: map[policy.Kind]policy.Reads{}, Loaded: time.Now()},
 		guests:     guests,
 		extensions: ext,
+		builtins:   functions,
 		functions:  functions.byName(),
 	}
 	s.info.Digest = s.digest

@@ -34,12 +34,6 @@ var guestBuiltin = &rego.Function{
 	Decl: types.NewFunction(types.Args(types.S, types.NewArray(nil, types.A)), types.A),
 }
 
-// withGuest adds to what policies may use that of a policy with Wasm modules.
-func withGuest(caps *ast.Capabilities) *ast.Capabilities {
-	caps.Builtins = append(caps.Builtins, &ast.Builtin{Name: guestBuiltin.Name, Decl: guestBuiltin.Decl})
-	return caps
-}
-
 // guestSource is a Wasm module as its bundle has it.
 type guestSource struct {
 	name   string // bundle and module

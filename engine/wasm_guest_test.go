@@ -287,13 +287,13 @@ func TestExplainOfWasm(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, steps, err := e.Explain(t.Context(), bash([]string{"git", "push"}))
+	d, explained, err := e.Explain(t.Context(), bash([]string{"git", "push"}))
 	if err != nil || d.Effect != policy.Ask {
 		t.Fatalf("Explain = %v, %v", d.Effect, err)
 	}
-	if !slices.ContainsFunc(steps, func(s engine.Step) bool {
+	if !slices.ContainsFunc(explained.Steps, func(s engine.Step) bool {
 		return s.Rule == "data.team.web.ask" && strings.HasPrefix(s.At, path+"/policy.wasm:team.web:")
 	}) {
-		t.Errorf("steps %v name no rule of the module", steps)
+		t.Errorf("steps %v name no rule of the module", explained.Steps)
 	}
 }

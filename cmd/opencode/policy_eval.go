@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -20,8 +18,8 @@ const maxInputBytes = 64 << 20
 
 // evalResult is a decision with what led to it.
 type evalResult struct {
-	Decision policy.Decision `json:"decision"`
-	Steps    []engine.Step   `json:"steps,omitempty"`
+	Decision    policy.Decision    `json:"decision"`
+	Explanation engine.Explanation `json:"explanation"`
 }
 
 func newPolicyEvalCmd() *cobra.Command {
@@ -29,6 +27,7 @@ func newPolicyEvalCmd() *cobra.Command {
 		flags   policyFlags
 		input   string
 		explain bool
+		asJSON  bool
 	)
 	cmd := &cobra.Command{
 		Use:   "eval -i FILE",
@@ -36,9 +35,15 @@ func newPolicyEvalCmd() *cobra.Command {
 		Long: `Decide about an input document and print the decision document.
 
 The input document is described in docs/policies.md. The exit code is 0 if
-policy allows or asks, and 3 if it denies.`,
+policy allows or asks, and 3 if it denies.
+
+--explain prints for people what led to the decision: the rules that held with
+file, line and the values they saw, and the conditions that did not hold of
+what would have allowed it. It decides once more, with a tracer. Long values
+are cut and credentials are taken out.`,
 		Example: `  opencode policy eval -i input.json
-  opencode policy eval -i - --explain --policy mypolicy < input.json`,
+  opencode policy eval -i - --explain --policy mypolicy < input.json
+  opencode policy eval -i input.json --explain --json | jq .explanation.unmet`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			in, err := readInput(cmd.InOrStdin(), input)
@@ -51,28 +56,31 @@ policy allows or asks, and 3 if it denies.`,
 			}
 			var result evalResult
 			if explain {
-				result.Decision, result.Steps, err = e.Explain(cmd.Context(), in)
+				result.Decision, result.Explanation, err = e.Explain(cmd.Context(), in)
 			} else {
 				result.Decision, err = e.Decide(cmd.Context(), in)
 			}
 			if err != nil {
 				return errors.Join(policy.ErrDenied, err)
 			}
-			if err := printJSON(cmd.OutOrStdout(), result.Decision); err != nil {
-				return err
+			switch {
+			case !explain:
+				err = printJSON(cmd.OutOrStdout(), result.Decision)
+			case asJSON:
+				err = printJSON(cmd.OutOrStdout(), result)
+			default:
+				result.print(cmd.OutOrStdout(), in)
 			}
-			if explain {
-				printSteps(cmd.ErrOrStderr(), result.Steps)
+			if err == nil && result.Decision.Effect == policy.Deny {
+				err = errors.Join(errSilent, policy.ErrDenied)
 			}
-			if result.Decision.Effect == policy.Deny {
-				return errors.Join(errSilent, policy.ErrDenied)
-			}
-			return nil
+			return err
 		},
 	}
 	flags.add(cmd.Flags())
 	cmd.Flags().StringVarP(&input, "input", "i", "", "read the input document from `FILE`, - for standard input")
-	cmd.Flags().BoolVar(&explain, "explain", false, "show the rules that fired, with file and line and the values they saw")
+	cmd.Flags().BoolVar(&explain, "explain", false, "show the rules that held, with file and line and the values they saw")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON, which is the default without --explain")
 	if err := cmd.MarkFlagRequired("input"); err != nil {
 		panic(err) // the flag is defined above
 	}
@@ -99,19 +107,4 @@ func readInput(stdin io.Reader, name string) (*policy.Input, error) {
 		return nil, fmt.Errorf("input %s: has more than one JSON value", name)
 	}
 	return &in, nil
-}
-
-// printSteps shows the rules that fired, in the order in which they did.
-func printSteps(w io.Writer, steps []engine.Step) {
-	for _, s := range steps {
-		fmt.Fprintf(w, "%s  %s\n", s.At, strings.TrimPrefix(s.Rule, "data."))
-		names := make([]string, 0, len(s.Values))
-		for name := range s.Values {
-			names = append(names, name)
-		}
-		slices.Sort(names)
-		for _, name := range names {
-			fmt.Fprintf(w, "    %s = %s\n", name, s.Values[name])
-		}
-	}
 }

@@ -26,6 +26,9 @@ func newPolicyTestCmd() *cobra.Command {
 		watch     bool
 		verbose   bool
 		target    string
+		mutate    bool
+		all       bool
+		asJSON    bool
 	)
 	cmd := &cobra.Command{
 		Use:   "test [DIR]...",
@@ -40,12 +43,21 @@ A run without a test is an error.
 both runs each test on Rego and on Wasm, holds every answer of the one to that of
 the other, and fails on any difference. A test that can say nothing of Wasm (it
 uses a helper of the team, replaces data or functions, or asks for nothing that
-the team contributes) is shown as unsupported, with the reason.`,
+the team contributes) is shown as unsupported, with the reason.
+
+--mutate tests the tests: it drops, negates and changes each condition of the
+policy, in memory, and reports the changes that no test notices. --threshold is
+then the score, in percent of the changes that are noticed. A change that makes
+no difference is marked in the policy: # mutate: equivalent because REASON.`,
 		Example: `  opencode policy test policies/examples/team --coverage --threshold 100
   opencode policy test mypolicy --run push --watch
   opencode policy test mypolicy --format junit > report.xml
-  opencode policy test mypolicy --target both`,
+  opencode policy test mypolicy --target both
+  opencode policy test mypolicy --mutate --threshold 90`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if asJSON {
+				format = "json"
+			}
 			if format != "pretty" && format != "json" && format != "junit" {
 				return usagef("--format %q: want pretty, json or junit", format)
 			}
@@ -61,6 +73,18 @@ the team contributes) is shown as unsupported, with the reason.`,
 			flags.dirs = append(flags.dirs, args...)
 			if err := flags.check(); err != nil {
 				return err
+			}
+			if mutate {
+				if format == "junit" || run != "" || coverage || watch || target != string(engine.TargetRego) {
+					return usagef("--mutate goes with --default, --threshold and --json alone")
+				}
+				return policyMutate{
+					cfg:    engine.MutateConfig{Config: flags.config(), WithDefault: all},
+					asJSON: format == "json", threshold: threshold, out: cmd.OutOrStdout(), terminal: terminalOf(cmd.ErrOrStderr()),
+				}.once(cmd.Context())
+			}
+			if all {
+				return usagef("--default goes with --mutate")
 			}
 			t := policyTest{
 				cfg: engine.TestConfig{
@@ -82,6 +106,9 @@ the team contributes) is shown as unsupported, with the reason.`,
 	cmd.Flags().BoolVar(&watch, "watch", false, "run again whenever a file changes")
 	cmd.Flags().StringVar(&target, "target", "rego", "run the rules of teams as `TARGET`: rego, wasm or both")
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "name the tests that pass as well")
+	cmd.Flags().BoolVar(&mutate, "mutate", false, "change the policy, and report the changes that no test notices")
+	cmd.Flags().BoolVar(&all, "default", false, "with --mutate: change the default policy too")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "the same as --format json")
 	return cmd
 }
 

@@ -176,8 +176,12 @@ func (s *policySources) check(address string) func(context.Context, string) erro
 	return func(ctx context.Context, path string) error {
 		flags := s.flags
 		flags.dirs = s.dirs(address, path)
-		_, err := engine.New(ctx, flags.config())
-		return err
+		e, err := engine.New(ctx, flags.config())
+		if err != nil {
+			return err
+		}
+		e.Close()
+		return nil
 	}
 }
 

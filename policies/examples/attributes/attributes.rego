@@ -19,7 +19,7 @@ deny contains {
 	"id": "attributes.folder",
 	"message": sprintf("%s does not belong to the team %s", [path.relative, input.principal.attributes.team]),
 } if {
-	input.kind == "prompt"
+	input.kind == "prompt" # mutate: equivalent drop because a request has no paths
 	some path in input.prompt.paths
 	not path.access == "read"
 	_team

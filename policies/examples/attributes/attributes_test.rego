@@ -3,6 +3,7 @@ package team.attributes_test
 import data.opencode.prompt
 import data.opencode.request
 import data.opencode.testing
+import data.team.attributes
 
 _ids(decision) := {rule.id | some rule in decision.rules}
 
@@ -67,4 +68,52 @@ test_trust_does_not_reach_what_steers_tools if {
 	document := testing.prompt("edit", {}, [object.union(testing.file(".github/workflows/ci.yml", "write"), {"class": "agent-config"})])
 	decision := prompt.decision with input as _with(document, {"trust": "edit"})
 	decision.effect == "ask"
+}
+
+test_unknown_team_gets_one_denial if {
+	decision := prompt.decision with input as _with(_edit("web/a.ts"), {"team": "nobody"})
+	_ids(decision) == {"attributes.team_unknown"}
+}
+
+test_others_work_at_any_time if {
+	document := object.union(testing.bash([["ls"]]), {"time": {"hour": 22, "weekday": "sunday"}})
+	decision := prompt.decision with input as _with(document, {"kind": "employee"})
+	decision.effect == "allow"
+}
+
+test_contractor_works_from_the_first_to_the_last_hour[name] if {
+	some name, row in {"first": [8, "allow"], "last": [17, "allow"], "after": [18, "deny"]}
+	document := object.union(testing.bash([["ls"]]), {"time": {"hour": row[0]}})
+	decision := prompt.decision with input as _with(document, {"kind": "contractor"})
+	decision.effect == row[1]
+}
+
+test_others_run_any_command if {
+	decision := prompt.decision with input as _with(testing.bash([["docker", "ps"]]), {"kind": "employee"})
+	decision.effect == "allow"
+	decision.obligations.timeout_seconds > 60
+}
+
+test_trust_reaches_the_tools_that_edit[tool] if {
+	some tool in ["write", "edit", "multiedit"]
+	document := testing.prompt(tool, {}, [testing.file("web/a.ts", "write")])
+	decision := prompt.decision with input as _with(document, {"trust": "edit"})
+	decision.effect == "allow"
+}
+
+test_trust_does_not_reach_other_tools if {
+	document := testing.prompt("delete", {}, [testing.file("web/a.ts", "write")])
+	decision := prompt.decision with input as _with(document, {"trust": "edit"})
+	decision.effect == "ask"
+}
+
+test_trust_does_not_reach_what_names_no_file if {
+	decision := prompt.decision with input as _with(testing.prompt("edit", {}, []), {"trust": "edit"})
+	decision.effect == "ask"
+}
+
+test_trust_does_not_reach_outside if {
+	path := object.union(testing.file("web/a.ts", "write"), {"inside": false})
+	rules := attributes.allow with input as _with(testing.prompt("edit", {}, [path]), {"trust": "edit"})
+	count(rules) == 0
 }

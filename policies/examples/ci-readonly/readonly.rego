@@ -23,7 +23,7 @@ deny contains {
 	"message": sprintf("CI tokens are not accepted from %s", [input.request.remote.ip]),
 } if {
 	_is_ci
-	input.kind == "request"
+	input.kind == "request" # mutate: equivalent drop because the message names what only a request has
 	not _is_from_known_network
 }
 

@@ -55,3 +55,19 @@ test_other_tokens_are_not_concerned if {
 	decision := request.decision with input as testing.request("POST", "/session", _all)
 	decision.effect == "allow"
 }
+
+test_other_tokens_come_from_anywhere if {
+	document := object.union(testing.request("GET", "/path", ["read"]), {"request": {"remote": {"ip": "192.0.2.1"}}})
+	decision := request.decision with input as document
+	decision.effect == "allow"
+}
+
+test_other_tokens_run_tools if {
+	decision := prompt.decision with input as testing.bash([["ls"]])
+	decision.effect == "allow"
+}
+
+test_head_reads_as_well if {
+	decision := request.decision with input as _ci(testing.request("HEAD", "/path", ["read"]))
+	decision.effect == "allow"
+}

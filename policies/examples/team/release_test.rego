@@ -47,3 +47,15 @@ test_branch_with_a_like_name_is_asked if {
 	decision := prompt.decision with input as testing.bash([["git", "push", "origin", "maintenance"]])
 	decision.effect == "ask"
 }
+
+test_push_of_another_program_is_not_one_of_git if {
+	decision := prompt.decision with input as testing.bash([["docker", "push", "--force", "main"]])
+	not "release.push" in _ids(decision)
+	decision.effect != "deny"
+}
+
+test_other_questions_have_their_usual_time if {
+	decision := prompt.decision with input as testing.prompt("edit", {}, [testing.file("a.go", "write")])
+	decision.effect == "ask"
+	decision.obligations.ask.ttl_seconds > 120
+}
