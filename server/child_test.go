@@ -57,7 +57,7 @@ func getOver(ctx context.Context, socket string) (int, error) {
 // still are not the user.
 func TestAgentCannotApproveItself(t *testing.T) {
 	t.Parallel()
-	self := must(os.Executable())(t)
+	program := must(os.ReadFile(must(os.Executable())(t)))(t)
 	for name, c := range map[string]struct {
 		peer func(*net.UnixConn) bool
 		want string
@@ -79,8 +79,9 @@ func TestAgentCannotApproveItself(t *testing.T) {
 			unheld := map[string]string{"data.json": `{"opencode": {"config": {"sandbox": {"mode": "off"}}}}`}
 			r := serve(t, options{team: unheld, change: func(s *server.Config) { s.Peer = c.peer }})
 			id := r.session()
-			// A program outside the project would be asked about.
-			if err := os.Link(self, filepath.Join(r.dir, "child")); err != nil {
+			// A program outside the project would be asked about, and so would one
+			// with another name there.
+			if err := os.WriteFile(filepath.Join(r.dir, "child"), program, 0o700); err != nil {
 				t.Fatal(err)
 			}
 			run := childSocket + "=" + r.socket + " ./child"

@@ -252,12 +252,18 @@ func planted(t *testing.T, h *held, logger *slog.Logger) map[string][]any {
 	if !errors.As(refused, &hinted) || !errors.As(kerr, &server) {
 		t.Fatalf("no error with a hint and of a server: %v, %v", refused, kerr)
 	}
+	pending := s.NewPending()
+	t.Cleanup(pending.Close)
+	begun, err := pending.Begin(t.Context(), "tok_1", "corp", "corp", oauth.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	paste := func(context.Context) (string, error) { return passphrase, nil }
 	return map[string][]any{
 		"store.Credential": {oauthCred, apiCred, []store.Credential{apiCred}}, "store.SecretText": {key, apiCred.Secrets()}, "store.Secret": {token},
 		"vault.Config": {vaultConfig}, "vault.Vault": {v}, "vault.OSKeyring": {&vault.OSKeyring{}}, "vault.Info": {info},
 		"file.Credentials": {kept}, "file.CredentialsConfig": {fileConfig}, "file.FixedCredentials": {fixed, *fixed}, "file.State": {state},
-		"signin.Config": {config}, "signin.Service": {s, *s},
+		"signin.Config": {config}, "signin.Service": {s, *s}, "signin.Pending": {pending}, "signin.Begun": {begun},
 		"provider.TransportConfig": {transportConfig}, "provider.Transport": {transport}, "provider.Catalogue": {known}, "provider.Config": {provider.Config{}},
 		"oauth.Client": {s.Client()}, "oauth.Refresher": {s.Refresher()}, "oauth.Source": {source}, "oauth.SourceConfig": {sourceConfig},
 		"oauth.RefresherConfig": {oauth.RefresherConfig{Client: s.Client(), Store: kept}}, "oauth.Attempt": {attempt, begin()},

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -316,16 +317,18 @@ func TestBusyLock(t *testing.T) {
 	if _, err := s.TokenByHash(t.Context(), token(1).Hash); err != nil {
 		t.Errorf("TokenByHash while the lock is busy: %v", err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-	defer cancel()
-	if err := s.CreateToken(ctx, token(2)); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), l.Path()) {
-		t.Errorf("CreateToken while the lock is busy = %v, want DeadlineExceeded that names the lock", err)
-	}
+	synctest.Test(t, func(t *testing.T) { // the time is up only when it waits for the lock
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		defer cancel()
+		if err := s.CreateToken(ctx, token(2)); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), l.Path()) {
+			t.Errorf("CreateToken while the lock is busy = %v, want DeadlineExceeded that names the lock", err)
+		}
+	})
 	if read(t, filepath.Join(dir, name)) != before {
 		t.Errorf("the file was written without the lock")
 	}
 	waited := make(chan error)
-	go func() { waited <- s.CreateToken(context.WithoutCancel(ctx), token(2)) }()
+	go func() { waited <- s.CreateToken(context.WithoutCancel(t.Context()), token(2)) }()
 	if err := l.Unlock(); err != nil {
 		t.Fatal(err)
 	}
