@@ -6,10 +6,11 @@ LINT     := $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.
 EXTENDED := policies/examples/ticket/
 EXAMPLES := $(filter-out $(EXTENDED),$(wildcard policies/examples/*/))
 FUZZTIME ?= 10s
+INPUTS   ?= 1020000
 
-.PHONY: check test build lint fmt race gate hsm e2e bench compare mutate corpus fuzz
+.PHONY: check test build lint fmt race gate differential hsm e2e bench compare mutate corpus fuzz
 
-check: build test lint race gate hsm e2e
+check: build test lint race gate differential hsm e2e
 
 # One static binary.
 build:
@@ -63,6 +64,11 @@ gate: build
 		bin/opencode policy lint "$$policy"; \
 		bin/opencode policy test "$$policy" --threshold 100; \
 	done
+
+# Inputs that are decided with the cache and without, and by every rule where
+# there is a short way.
+differential:
+	OPENCODE_TEST_INPUTS=$(INPUTS) $(GO) test ./engine -run 'TestCacheMakesNoDifference|TestShortWaysAreTheRules' -count=1 -timeout 20m
 
 # Which conditions of the default policy no test would miss. It takes a minute.
 mutate: build

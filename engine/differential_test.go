@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -354,14 +355,25 @@ func awkwardEngine(t *testing.T, name string) *Engine {
 	return e
 }
 
-// TestCacheMakesNoDifference: with OPENCODE_TEST_E2E=1 over more than a
-// million inputs, otherwise over some thousands.
+// inputs returns how many inputs a test decides: OPENCODE_TEST_INPUTS, or as many
+// as take seconds.
+func inputs(t *testing.T, otherwise int) int {
+	t.Helper()
+	given := os.Getenv("OPENCODE_TEST_INPUTS")
+	if given == "" {
+		return otherwise
+	}
+	n, err := strconv.Atoi(given)
+	if err != nil || n < otherwise {
+		t.Fatalf("OPENCODE_TEST_INPUTS=%s: want a number of at least %d", given, otherwise)
+	}
+	return n
+}
+
+// TestCacheMakesNoDifference decides inputs with the cache and without.
 func TestCacheMakesNoDifference(t *testing.T) {
 	t.Parallel()
-	each := 3500
-	if os.Getenv("OPENCODE_TEST_E2E") != "" {
-		each = 170_000
-	}
+	each := inputs(t, 21_000) / len(awkward) / 2
 	for name := range awkward {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -435,10 +447,7 @@ func TestTheDifferenceIsFound(t *testing.T) {
 // nothing to say, where every rule is asked.
 func TestShortWaysAreTheRules(t *testing.T) {
 	t.Parallel()
-	n := 10_000
-	if os.Getenv("OPENCODE_TEST_E2E") != "" {
-		n = 100_000
-	}
+	n := inputs(t, 20_000) / 2
 	quiet := t.TempDir()
 	if err := os.WriteFile(filepath.Join(quiet, "data.json"), []byte(`{"team":{"quiet":{}}}`), 0o600); err != nil {
 		t.Fatal(err)
