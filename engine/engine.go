@@ -100,6 +100,7 @@ func (e *Engine) Reload(ctx context.Context) (changed bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	src.serves = true
 	old := e.snap.Load()
 	if old != nil && old.digest == src.digest() {
 		return false, nil

@@ -60,6 +60,8 @@ type sources struct {
 	guests  []guestSource
 	schemas fs.FS
 	only    bool
+	// serves says that the policy is to decide and nothing else.
+	serves bool
 	// verification is nil unless every team's policy must be signed.
 	verification *Verification
 	// extensions are the modules that the policy can call, by name.
