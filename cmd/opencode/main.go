@@ -27,6 +27,7 @@ func main() {
 	if sandbox.IsChild(os.Args) {
 		os.Exit(sandbox.Child())
 	}
+	deferCollection()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()

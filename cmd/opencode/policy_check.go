@@ -96,21 +96,25 @@ same order:
 			if err != nil {
 				return err
 			}
+			var line checkLine
+			var lineErr error
+			if !batch {
+				line, lineErr = parseCheck(args[0], args[1])
+			}
+			host := func() *policy.Host { return nil }
+			if batch || line.Tool != "" {
+				host = findHost()
+			}
 			e, err := flags.engine(cmd.Context())
+			c := &checker{engine: e, directory: dirs[0], route: server.Matcher(), now: time.Now, host: host()}
 			if err != nil {
 				return err
-			}
-			c := &checker{engine: e, directory: dirs[0], route: server.Matcher(), now: time.Now}
-			// Without a home there is no server either, whose commands it could hold.
-			if box, err := newSandbox(); err == nil {
-				c.host = agent.HostFacts(box.Host())
 			}
 			if batch {
 				return c.batch(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout())
 			}
-			line, err := parseCheck(args[0], args[1])
-			if err != nil {
-				return err
+			if lineErr != nil {
+				return lineErr
 			}
 			line.Permissions, line.Attributes = permissions, attributes
 			result := c.check(cmd.Context(), line)
@@ -132,6 +136,22 @@ same order:
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the decision as JSON")
 	cmd.Flags().BoolVar(&batch, "batch", false, "read JSON lines from standard input")
 	return cmd
+}
+
+// findHost starts to look for what the host gives, which takes a process of its
+// own, and returns what waits for the answer: nil without a home, as there is
+// no server then whose commands it could hold.
+func findHost() (wait func() *policy.Host) {
+	found := make(chan *policy.Host, 1)
+	go func() {
+		box, err := newSandbox()
+		if err != nil {
+			found <- nil
+			return
+		}
+		found <- agent.HostFacts(box.Host())
+	}()
+	return func() *policy.Host { return <-found }
 }
 
 // parseCheck reads the two arguments of a check.
