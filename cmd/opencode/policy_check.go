@@ -96,25 +96,23 @@ same order:
 			if err != nil {
 				return err
 			}
-			var line checkLine
-			var lineErr error
-			if !batch {
-				line, lineErr = parseCheck(args[0], args[1])
-			}
-			host := func() *policy.Host { return nil }
-			if batch || line.Tool != "" {
-				host = findHost()
-			}
 			e, err := flags.engine(cmd.Context())
-			c := &checker{engine: e, directory: dirs[0], route: server.Matcher(), now: time.Now, host: host()}
 			if err != nil {
 				return err
+			}
+			c := &checker{engine: e, directory: dirs[0], route: server.Matcher(), now: time.Now}
+			if readsHost(e.Info()) {
+				// Without a home there is no server either, whose commands it could hold.
+				if box, err := newSandbox(); err == nil {
+					c.host = agent.HostFacts(box.Host())
+				}
 			}
 			if batch {
 				return c.batch(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout())
 			}
-			if lineErr != nil {
-				return lineErr
+			line, err := parseCheck(args[0], args[1])
+			if err != nil {
+				return err
 			}
 			line.Permissions, line.Attributes = permissions, attributes
 			result := c.check(cmd.Context(), line)
@@ -138,20 +136,13 @@ same order:
 	return cmd
 }
 
-// findHost starts to look for what the host gives, which takes a process of its
-// own, and returns what waits for the answer: nil without a home, as there is
-// no server then whose commands it could hold.
-func findHost() (wait func() *policy.Host) {
-	found := make(chan *policy.Host, 1)
-	go func() {
-		box, err := newSandbox()
-		if err != nil {
-			found <- nil
-			return
-		}
-		found <- agent.HostFacts(box.Host())
-	}()
-	return func() *policy.Host { return <-found }
+// readsHost reports whether the policy wants to know what the host gives: to
+// find out takes a process of its own, and nobody is told who does not ask.
+func readsHost(info policy.Info) bool {
+	return slices.ContainsFunc(info.Reads[policy.KindPrompt].Input, func(place string) bool {
+		name, below := strings.CutPrefix(place, "input.host")
+		return place == "input" || below && (name == "" || name[0] == '.' || name[0] == '?')
+	})
 }
 
 // parseCheck reads the two arguments of a check.

@@ -8,9 +8,9 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
 
 	"opencode/remote"
-	"sync"
 )
 
 // location is the address of a bundle.

@@ -8,10 +8,10 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"opencode/store"
-	"sync"
 )
 
 const metaCLIProfile = "cli_profile"

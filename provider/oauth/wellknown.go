@@ -8,10 +8,10 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"opencode/store"
-	"sync"
 )
 
 // WellKnown is what a company's gateway says about signing in to it: a command
