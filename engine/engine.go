@@ -26,7 +26,8 @@ import (
 
 // Config says what policy to load.
 type Config struct {
-	// Default is the default policy, with its schemas. Required.
+	// Default is the default policy, with its schemas. Required. The metadata of
+	// its rules is for people: it must say nothing to the compiler.
 	Default fs.FS
 	// Dirs are the directories and bundles (*.tar.gz) of teams, added to the
 	// default.
