@@ -37,11 +37,12 @@ type compiled struct {
 
 // compile parses, checks and compiles the policy. Errors name file and line.
 func (s *sources) compile() (*compiled, error) {
-	modules, err := s.parse()
+	contents := s.contents()
+	modules, err := s.modules(contents)
 	if err != nil {
 		return nil, err
 	}
-	data, err := s.documents()
+	data, err := s.documents(contents)
 	if err != nil {
 		return nil, err
 	}
@@ -104,26 +105,21 @@ func exists(document map[string]any, path []string) bool {
 	return true
 }
 
-func (s *sources) parse() (map[string]*ast.Module, error) {
+// modules returns the modules of the Rego files, by name.
+func (s *sources) modules(contents []content) (map[string]*ast.Module, error) {
 	modules := make(map[string]*ast.Module, len(s.files))
-	caps := capabilities()
 	var errs []error
-	for _, f := range s.files {
-		if !f.isRego() {
-			continue
-		}
-		if _, ok := modules[f.name]; ok {
+	for i, f := range s.files {
+		_, twice := modules[f.name]
+		switch {
+		case !f.isRego():
+		case twice:
 			errs = append(errs, fmt.Errorf("%s: is given twice", f.name))
-			continue
+		case contents[i].err != nil:
+			errs = append(errs, compileErrors(contents[i].err))
+		default:
+			modules[f.name] = contents[i].module
 		}
-		m, err := ast.ParseModuleWithOpts(f.name, string(f.data), ast.ParserOptions{
-			Capabilities: caps, ProcessAnnotation: true, RegoVersion: ast.RegoV1,
-		})
-		if err != nil {
-			errs = append(errs, compileErrors(err))
-			continue
-		}
-		modules[f.name] = m
 	}
 	errs = append(errs, addMaskSchema(modules))
 	return modules, errors.Join(errs...)
@@ -185,15 +181,15 @@ func (s *sources) schema(name string) (any, error) {
 }
 
 // documents merges the data files into one document.
-func (s *sources) documents() (map[string]any, error) {
+func (s *sources) documents(contents []content) (map[string]any, error) {
 	base, team := map[string]any{}, map[string]any{}
 	ofBase, ofTeam := merger{}, merger{}
 	var errs []error
-	for _, f := range s.files {
+	for i, f := range s.files {
 		if f.isRego() {
 			continue
 		}
-		doc, err := f.document()
+		doc, err := contents[i].doc, contents[i].err
 		if err != nil {
 			errs = append(errs, err)
 			continue

@@ -69,40 +69,10 @@ func (f file) jsonValue() (any, error) {
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("%s: has more than one JSON value", f.name)
 	}
-	dec = util.NewJSONDecoder(bytes.NewReader(f.data))
-	if key, twice := repeatedKey(dec); twice {
-		return nil, fmt.Errorf("%s: the key %q is given twice", f.line(dec.InputOffset()), key)
+	if key, end, twice := repeatedKey(f.data); twice {
+		return nil, fmt.Errorf("%s: the key %q is given twice", f.line(end), key)
 	}
 	return v, nil
-}
-
-// repeatedKey reads one value of valid JSON up to the first key that is given
-// twice in one object.
-func repeatedKey(dec *json.Decoder) (key string, twice bool) {
-	token, err := dec.Token()
-	delim, ok := token.(json.Delim)
-	if err != nil || !ok {
-		return "", false
-	}
-	seen := map[string]bool{}
-	for dec.More() {
-		if delim == '{' {
-			token, err = dec.Token()
-			if err != nil {
-				return "", false
-			}
-			name, _ := token.(string)
-			if seen[name] {
-				return name, true
-			}
-			seen[name] = true
-		}
-		if key, twice := repeatedKey(dec); twice {
-			return key, true
-		}
-	}
-	_, _ = dec.Token() // the end of what was begun; its error is that of the next call
-	return "", false
 }
 
 // position returns the file's name with the line of a JSON error.
@@ -123,28 +93,34 @@ func (f file) line(offset int64) string {
 // names both.
 type merger map[string]string
 
-// add adds the document from, of the named file, to the document into. Objects
-// merge; for anything else two values are a conflict.
+// add adds the document from, of the named file, to the document into, which
+// takes it over. Objects merge; for anything else two values are a conflict.
 func (m merger) add(into, from map[string]any, name, at string) error {
+	return m.merge(into, from, name, at, name)
+}
+
+// merge is add for a document into that is of one file but for what the merger
+// has remembered of places below it.
+func (m merger) merge(into, from map[string]any, name, at, of string) error {
 	var errs []error
 	for _, key := range util.KeysSorted(from) {
 		value, path := from[key], at+"."+key
 		old, ok := into[key]
+		if !ok {
+			into[key], m[path] = value, name
+			continue
+		}
+		owner, known := m[path]
+		if !known {
+			owner = of
+		}
 		oldObject, oldIs := old.(map[string]any)
 		newObject, newIs := value.(map[string]any)
 		switch {
-		case !ok && newIs:
-			object := map[string]any{}
-			into[key] = object
-			m[path] = name
-			errs = append(errs, m.add(object, newObject, name, path))
-		case !ok:
-			into[key] = value
-			m[path] = name
 		case oldIs && newIs:
-			errs = append(errs, m.add(oldObject, newObject, name, path))
+			errs = append(errs, m.merge(oldObject, newObject, name, path, owner))
 		case !equalJSON(old, value):
-			errs = append(errs, fmt.Errorf("%s: sets %s to another value than %s", name, path, m[path]))
+			errs = append(errs, fmt.Errorf("%s: sets %s to another value than %s", name, path, owner))
 		}
 	}
 	return errors.Join(errs...)

@@ -26,7 +26,8 @@ import (
 
 // Config says what policy to load.
 type Config struct {
-	// Default is the default policy, with its schemas. Required.
+	// Default is the default policy, with its schemas. Required. The metadata of
+	// its rules is for people: it must say nothing to the compiler.
 	Default fs.FS
 	// Dirs are the directories and bundles (*.tar.gz) of teams, added to the
 	// default.
@@ -100,6 +101,7 @@ func (e *Engine) Reload(ctx context.Context) (changed bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	src.serves = true
 	old := e.snap.Load()
 	if old != nil && old.digest == src.digest() {
 		return false, nil

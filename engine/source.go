@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -60,6 +61,8 @@ type sources struct {
 	guests  []guestSource
 	schemas fs.FS
 	only    bool
+	// serves says that the policy is to decide and nothing else.
+	serves bool
 	// verification is nil unless every team's policy must be signed.
 	verification *Verification
 	// extensions are the modules that the policy can call, by name.
@@ -200,9 +203,11 @@ func (*sources) refuse(fsys fs.FS, dir, p string, entry fs.DirEntry) error {
 
 func readFile(fsys fs.FS, p string) ([]byte, error) {
 	// Opening a pipe waits for its other end, so what it is comes first.
-	if info, err := fs.Stat(fsys, p); err != nil {
+	info, err := fs.Stat(fsys, p)
+	if err != nil {
 		return nil, err
-	} else if !info.Mode().IsRegular() {
+	}
+	if !info.Mode().IsRegular() {
 		return nil, errors.New("is not a regular file")
 	}
 	f, err := fsys.Open(p)
@@ -210,11 +215,13 @@ func readFile(fsys fs.FS, p string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close() //nolint:errcheck // only read
-	b, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
-	if err == nil && len(b) > maxFileBytes {
+	var b bytes.Buffer
+	b.Grow(int(min(max(info.Size(), 0), maxFileBytes)) + bytes.MinRead)
+	_, err = b.ReadFrom(io.LimitReader(f, maxFileBytes+1))
+	if err == nil && b.Len() > maxFileBytes {
 		err = fmt.Errorf("is larger than %d bytes", maxFileBytes)
 	}
-	return b, err
+	return b.Bytes(), err
 }
 
 // digest returns the SHA-256 of all files, in hexadecimal. It depends on the

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -78,7 +79,7 @@ var (
 )
 
 // nameForm is that of names which are written in Rego without quotes.
-var nameForm = regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`)
+var nameForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`) })
 
 // reserved cannot be names: they are words of Rego or exports with a meaning.
 var reserved = []string{
@@ -89,7 +90,7 @@ var reserved = []string{
 // CheckName says whether a module or a function can have a name.
 func CheckName(name string) error {
 	switch {
-	case !nameForm.MatchString(name):
+	case !nameForm().MatchString(name):
 		return fmt.Errorf("name %q: want a lower-case letter, then letters, digits and _, 63 at most", name)
 	case slices.Contains(reserved, name):
 		return fmt.Errorf("name %q: is reserved", name)
@@ -175,11 +176,11 @@ func (r *manifestReader) name(v any, at string) string {
 	return s
 }
 
-var sumForm = regexp.MustCompile(`^([0-9a-f]{64})?$`)
+var sumForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^([0-9a-f]{64})?$`) })
 
 func (r *manifestReader) sum(v any, at string) string {
 	s := r.text(v, at)
-	if !sumForm.MatchString(s) {
+	if !sumForm().MatchString(s) {
 		r.fail("%s: want 64 hexadecimal digits in lower case", at)
 	}
 	return s

@@ -281,7 +281,7 @@ func authorization(v verdict, value []byte, n notation) verdict {
 			return verdict{}
 		}
 	case "bearer", "token", "bot", "apikey", "api-key", "api-token", "key", "jwt", "negotiate", "ntlm", "oauth", "sso-key", "splunk", "genie-key", "zoho-oauthtoken":
-		if len(word) < 6 || isPlaceholder(string(word)) || isWords(word) && len(word) < 24 || !n.quoted && call.Match(word) {
+		if len(word) < 6 || isPlaceholder(string(word)) || isWords(word) && len(word) < 24 || !n.quoted && call().Match(word) {
 			return verdict{}
 		}
 	case "digest", "aws4-hmac-sha256", "hawk", "signature", "aws":

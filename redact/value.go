@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // isWords reports whether a text is made of words and small numbers, such as
@@ -146,10 +147,14 @@ func isExample(b []byte) bool {
 
 // references say where a value comes from, and calls are code that makes it.
 var (
-	references = regexp.MustCompile(`(?i)^(\$\{?[a-z_][a-z0-9_.]*([:\-|].*)?\}?$|\$[({]|\{\{|<[^>]*>$|%[a-z_][a-z_0-9.(){}-]*%$|(%[sdvqxr][:/ .@_-]?)+$|%\(|#\{|@@|@\{|\[[^\]]*\]$|\{[^}]*\}$|\{[a-z_]+$|\*[a-z_-]+$|&[a-z_]+$` +
-		`|!(ref|sub|getatt|vault|secret|env|join)\b|env[.:(]|secrets?[.:(]|vars?\.|var\.|data\.|local\.|module\.|process\.|os\.|system\.|import\.|self\.|this\.|req\.|ctx\.|config\.|settings\.|options?\.|props\.|params\.|args?\.` +
-		`|arn:|https?://|file:|vault:|op://|ssm:|kms:|sha(1|256|384|512)[:-]|md5:|/(run|etc|var|home|usr|root|tmp|opt|mnt|proc|sys)/|~/|[a-z]:\\)`)
-	call = regexp.MustCompile(`^(await |new |&|\*|!)*[A-Za-z_$][\w$]*((\.|::|->|\?\.)[A-Za-z_$][\w$]*)*[!?]?([(\[]|\.$|::|->|=>)`)
+	references = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`(?i)^(\$\{?[a-z_][a-z0-9_.]*([:\-|].*)?\}?$|\$[({]|\{\{|<[^>]*>$|%[a-z_][a-z_0-9.(){}-]*%$|(%[sdvqxr][:/ .@_-]?)+$|%\(|#\{|@@|@\{|\[[^\]]*\]$|\{[^}]*\}$|\{[a-z_]+$|\*[a-z_-]+$|&[a-z_]+$` +
+			`|!(ref|sub|getatt|vault|secret|env|join)\b|env[.:(]|secrets?[.:(]|vars?\.|var\.|data\.|local\.|module\.|process\.|os\.|system\.|import\.|self\.|this\.|req\.|ctx\.|config\.|settings\.|options?\.|props\.|params\.|args?\.` +
+			`|arn:|https?://|file:|vault:|op://|ssm:|kms:|sha(1|256|384|512)[:-]|md5:|/(run|etc|var|home|usr|root|tmp|opt|mnt|proc|sys)/|~/|[a-z]:\\)`)
+	})
+	call = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^(await |new |&|\*|!)*[A-Za-z_$][\w$]*((\.|::|->|\?\.)[A-Za-z_$][\w$]*)*[!?]?([(\[]|\.$|::|->|=>)`)
+	})
 )
 
 // ordinary are values that say what kind of value is meant, or that there is
@@ -179,7 +184,7 @@ func isPlaceholder(s string) bool {
 		return true
 	}
 	low := strings.ToLower(s)
-	if ordinary[low] || strings.ContainsAny(s, "$%<#@[{*&!/~.:(") && references.MatchString(s) {
+	if ordinary[low] || strings.ContainsAny(s, "$%<#@[{*&!/~.:(") && references().MatchString(s) {
 		return true
 	}
 	for _, w := range []string{
@@ -228,7 +233,7 @@ func isSecret(kind keyKind, value []byte, n notation) bool {
 	if len(s) < 4 || isPlaceholder(s) {
 		return false
 	}
-	if !n.quoted && call.MatchString(s) && (!n.shout || strings.ContainsAny(s, "(")) {
+	if !n.quoted && call().MatchString(s) && (!n.shout || strings.ContainsAny(s, "(")) {
 		return false
 	}
 	if n.weak && (!hasDigit(s) || isWords(value) || isNumber(s) || strings.ContainsAny(s, " /(")) {

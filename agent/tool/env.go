@@ -3,6 +3,7 @@ package tool
 import (
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // keptVars are the variables that a command may see. Everything else is
@@ -36,22 +37,26 @@ var droppedVars = names(`
 `)
 
 // credentialName matches the names of variables that hold credentials.
-var credentialName = regexp.MustCompile(credentialWords)
+var credentialName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(credentialWords) })
 
 const credentialWords = `(?i)token|secret|passw|passphrase|credential|_key$|_key_|apikey|_pat$|_auth$|_pin$`
 
 // secretName matches the names of variables that hold credentials, or that
 // steer a loader, a shell or git.
-var secretName = regexp.MustCompile(credentialWords +
-	`|^(opencode|aws|github|gh|git|ld|dyld|bash_func)_`)
+var secretName = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(credentialWords +
+		`|^(opencode|aws|github|gh|git|ld|dyld|bash_func)_`)
+})
 
 // secretValue matches values that carry a credential: one before the host of an
 // address, one with a name, or one of the well-known shapes.
-var secretValue = regexp.MustCompile(`(?i)://[^/\s?#]*@` +
-	`|(token|secret|passw(or)?d|passphrase|credential|api_?key|access_?key)s?["']?\s*[=:]` +
-	`|\b(sk|pk|rk)-[a-z0-9_-]{16}` +
-	`|\b(gh[pousr]|github_pat|glpat|xox[abeoprs]|npm|oc|hf|pypi)[_-][a-z0-9_-]{16}` +
-	`|\b(AKIA|ASIA)[A-Z0-9]{16}|\bAIza[a-z0-9_-]{30}|\beyJ[a-z0-9_-]{10,}\.eyJ|-----BEGIN`)
+var secretValue = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)://[^/\s?#]*@` +
+		`|(token|secret|passw(or)?d|passphrase|credential|api_?key|access_?key)s?["']?\s*[=:]` +
+		`|\b(sk|pk|rk)-[a-z0-9_-]{16}` +
+		`|\b(gh[pousr]|github_pat|glpat|xox[abeoprs]|npm|oc|hf|pypi)[_-][a-z0-9_-]{16}` +
+		`|\b(AKIA|ASIA)[A-Z0-9]{16}|\bAIza[a-z0-9_-]{30}|\beyJ[a-z0-9_-]{10,}\.eyJ|-----BEGIN`)
+})
 
 func names(list string) map[string]bool {
 	set := map[string]bool{}
@@ -75,13 +80,13 @@ func CleanEnv(env []string) []string {
 }
 
 func isKept(name string) bool {
-	return keptVars[name] && !droppedVars[name] && !secretName.MatchString(name)
+	return keptVars[name] && !droppedVars[name] && !secretName().MatchString(name)
 }
 
 // isPlain reports whether a value is no credential, and no function that an old
 // shell would take over.
 func isPlain(value string) bool {
-	return !strings.ContainsRune(value, 0) && !strings.HasPrefix(value, "() {") && !secretValue.MatchString(value)
+	return !strings.ContainsRune(value, 0) && !strings.HasPrefix(value, "() {") && !secretValue().MatchString(value)
 }
 
 // commandEnv returns the environment of a command: a clean one in which
@@ -96,4 +101,4 @@ func commandEnv(env []string, directory string) []string {
 }
 
 // IsSecretName reports whether a variable of this name holds a credential.
-func IsSecretName(name string) bool { return credentialName.MatchString(name) }
+func IsSecretName(name string) bool { return credentialName().MatchString(name) }

@@ -101,9 +101,11 @@ same order:
 				return err
 			}
 			c := &checker{engine: e, directory: dirs[0], route: server.Matcher(), now: time.Now}
-			// Without a home there is no server either, whose commands it could hold.
-			if box, err := newSandbox(); err == nil {
-				c.host = agent.HostFacts(box.Host())
+			if readsHost(e.Info()) {
+				// Without a home there is no server either, whose commands it could hold.
+				if box, err := newSandbox(); err == nil {
+					c.host = agent.HostFacts(box.Host())
+				}
 			}
 			if batch {
 				return c.batch(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout())
@@ -132,6 +134,15 @@ same order:
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the decision as JSON")
 	cmd.Flags().BoolVar(&batch, "batch", false, "read JSON lines from standard input")
 	return cmd
+}
+
+// readsHost reports whether the policy wants to know what the host gives: to
+// find out takes a process of its own, and nobody is told who does not ask.
+func readsHost(info policy.Info) bool {
+	return slices.ContainsFunc(info.Reads[policy.KindPrompt].Input, func(place string) bool {
+		name, below := strings.CutPrefix(place, "input.host")
+		return place == "input" || below && (name == "" || name[0] == '.' || name[0] == '?')
+	})
 }
 
 // parseCheck reads the two arguments of a check.

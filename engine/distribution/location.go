@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
 
 	"opencode/remote"
 )
@@ -38,9 +39,11 @@ func Host(text string) (string, error) {
 }
 
 var (
-	repository = regexp.MustCompile(`^[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*$`)
-	tag        = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
-	digest     = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+	repository = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*$`)
+	})
+	tag    = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`) })
+	digest = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^sha256:[0-9a-f]{64}$`) })
 )
 
 func parseLocation(text string) (location, error) {
@@ -80,11 +83,11 @@ func (l *location) parseReference() error {
 	switch {
 	case l.url.RawQuery != "":
 		return errors.New("has a query, which a registry does not know")
-	case !repository.MatchString(repo):
+	case !repository().MatchString(repo):
 		return errors.New("is no name of a repository")
-	case pinned && !digest.MatchString(sum):
+	case pinned && !digest().MatchString(sum):
 		return errors.New("the digest must be sha256: and 64 hexadecimal digits")
-	case !pinned && !tag.MatchString(name):
+	case !pinned && !tag().MatchString(name):
 		return errors.New("is no name of a tag")
 	}
 	l.reference, l.digest = l.url.Host+"/"+path, sum

@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 //go:embed endpoints.json
@@ -208,9 +209,11 @@ var needs = map[Flow][]string{
 }
 
 var (
-	hostName   = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?(:[0-9]{1,5})?$`)
-	headerName = regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`)
-	pathText   = regexp.MustCompile(`^/[A-Za-z0-9/_.-]{0,200}$`)
+	hostName = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?(:[0-9]{1,5})?$`)
+	})
+	headerName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`) })
+	pathText   = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^/[A-Za-z0-9/_.-]{0,200}$`) })
 )
 
 // check reports all that is wrong with the endpoint.
@@ -223,10 +226,10 @@ func (e Endpoint) check(plainLoopback bool) error {
 	if e.TokenBody != "" && e.TokenBody != "form" && e.TokenBody != "json" {
 		errs = append(errs, fmt.Errorf("token_body: want form or json, not %q", e.TokenBody))
 	}
-	if e.Domain != "" && !hostName.MatchString(e.Domain) {
+	if e.Domain != "" && !hostName().MatchString(e.Domain) {
 		errs = append(errs, fmt.Errorf("domain: %q is not the name of a host", e.Domain))
 	}
-	if e.RedirectPath != "" && !pathText.MatchString(e.RedirectPath) {
+	if e.RedirectPath != "" && !pathText().MatchString(e.RedirectPath) {
 		errs = append(errs, fmt.Errorf("redirect_path: %q is not a plain path", e.RedirectPath))
 	}
 	texts := e.texts()
@@ -247,7 +250,7 @@ func (e Endpoint) check(plainLoopback bool) error {
 	}
 	for _, headers := range []map[string]string{e.TokenHeaders, e.APIHeaders} {
 		for name, value := range headers {
-			if !headerName.MatchString(name) || !printable(value) || strings.EqualFold(name, "Authorization") || strings.EqualFold(name, "User-Agent") {
+			if !headerName().MatchString(name) || !printable(value) || strings.EqualFold(name, "Authorization") || strings.EqualFold(name, "User-Agent") {
 				errs = append(errs, fmt.Errorf("header %q: cannot be set here", name))
 			}
 		}
@@ -267,7 +270,7 @@ func (e Endpoint) forDomain(domain string) (Endpoint, error) {
 		if e.Domain == "" {
 			return Endpoint{}, fmt.Errorf("domain %q: this method has no other domains", domain)
 		}
-		if !hostName.MatchString(domain) || strings.Contains(domain, "..") {
+		if !hostName().MatchString(domain) || strings.Contains(domain, "..") {
 			return Endpoint{}, hinted(fmt.Errorf("domain %q: is not the name of a host", domain), "give it as company.ghe.com, without https:// and path")
 		}
 		if e.DomainAPIURL != "" {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"opencode/store"
@@ -16,7 +17,7 @@ import (
 const metaCLIProfile = "cli_profile"
 
 // cliProfileName keeps the name of a profile from leading out of its directory.
-var cliProfileName = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$`)
+var cliProfileName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$`) })
 
 // profileCredential is what the profile of Anthropic's CLI holds at this
 // moment. The CLI renews it; we only read, and take the access token alone.
@@ -36,7 +37,7 @@ func (c *Client) profileCredential(m Method, profile, cliProfile string) (store.
 			return store.Credential{}, fmt.Errorf("anthropic profile: %w", err)
 		}
 	}
-	if !cliProfileName.MatchString(cliProfile) {
+	if !cliProfileName().MatchString(cliProfile) {
 		return store.Credential{}, hinted(errors.New("anthropic profile: is not the name of a profile"), "name one of the files in "+filepath.Join(dir, "configs"))
 	}
 	path, err := credentialsPath(dir, cliProfile)

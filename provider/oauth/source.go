@@ -57,7 +57,7 @@ func (r *Refresher) Source(cfg SourceConfig) (*Source, error) {
 	if cfg.Provider == "" {
 		return nil, errors.New("source: names no provider")
 	}
-	if cfg.KeyHeader != "" && !headerName.MatchString(cfg.KeyHeader) {
+	if cfg.KeyHeader != "" && !headerName().MatchString(cfg.KeyHeader) {
 		return nil, fmt.Errorf("source: %q is not the name of a header", cfg.KeyHeader)
 	}
 	return &Source{r: r, cfg: cfg}, nil

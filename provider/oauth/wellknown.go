@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"opencode/store"
@@ -26,7 +27,7 @@ type WellKnown struct {
 	now func() time.Time
 }
 
-var envName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,99}$`)
+var envName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,99}$`) })
 
 // WellKnown reads the document of a gateway, over https or from this very
 // machine.
@@ -59,7 +60,7 @@ func (c *Client) WellKnown(ctx context.Context, gateway string) (WellKnown, erro
 			return WellKnown{}, a.unusable("its command has characters that cannot be shown")
 		}
 	}
-	if !envName.MatchString(auth.Env) || steers(auth.Env) {
+	if !envName().MatchString(auth.Env) || steers(auth.Env) {
 		return WellKnown{}, a.unusable("its env is not the name of a variable for a token")
 	}
 	return WellKnown{URL: base, Command: auth.Command, Env: auth.Env, now: c.cfg.Now}, nil
