@@ -215,7 +215,6 @@ func (s *snapshot) eval(ctx context.Context, kind policy.Kind, input ast.Value, 
 		return nil, err
 	}
 	ctx = s.guests.session(ctx)
-	ctx = s.guests.session(ctx)
 	cancel := topdown.NewCancel()
 	stop := context.AfterFunc(ctx, cancel.Cancel)
 	defer stop()
