@@ -63,6 +63,14 @@ func TestQuestionsOnATerminal(t *testing.T) {
 	if quiet := mode(); quiet.Lflag&(unix.ECHO|unix.ICANON) != 0 || quiet.Lflag&unix.ISIG == 0 || quiet.Oflag != before.Oflag {
 		t.Errorf("between questions the mode is %+v: what is typed ahead shows, or Ctrl-C does not interrupt", quiet)
 	}
+	back := con.lend()
+	if lent := mode(); lent != before {
+		t.Errorf("another program gets the mode %+v, want %+v", lent, before)
+	}
+	back()
+	if quiet := mode(); quiet.Lflag&unix.ECHO != 0 {
+		t.Errorf("after another program the mode is %+v: what is typed ahead shows", quiet)
+	}
 	if _, err := ptmx.WriteString("two\x1b[A\r" + "one\x15 a te\x7fext \x1b[200~\r" + "a sécret\r" + "what\r" + "yes\r" + "\r" + "rest"); err != nil {
 		t.Fatal(err)
 	}
