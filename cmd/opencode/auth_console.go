@@ -2,14 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
 	"time"
 
-	"charm.land/huh/v2"
 	"golang.org/x/term"
 
 	"opencode/store"
@@ -43,6 +41,8 @@ type option struct{ label, value string }
 type console struct {
 	in  *os.File // nil if there is nobody to ask
 	out io.Writer
+	// keys are those of in.
+	keys *keyboard
 }
 
 var _ ui = console{}
@@ -55,7 +55,7 @@ func newConsole(stdin io.Reader, stderr io.Writer) console {
 	if !ok || !alsoOK || !term.IsTerminal(int(in.Fd())) || !term.IsTerminal(int(out.Fd())) {
 		return console{out: stderr}
 	}
-	return console{in, stderr}
+	return console{in, stderr, newKeyboard(in)}
 }
 
 // Say implements ui.
@@ -68,35 +68,47 @@ func (c console) Interactive() bool { return c.in != nil }
 
 // Choose implements ui.
 func (c console) Choose(ctx context.Context, question, flag string, options []option) (string, error) {
-	choices := make([]huh.Option[string], 0, len(options))
-	for _, o := range options {
-		choices = append(choices, huh.NewOption(o.label, o.value))
+	if err := c.asks(question, flag); err != nil {
+		return "", err
 	}
-	var answer string
-	field := huh.NewSelect[string]().Title(question).Options(choices...).Value(&answer).Height(min(len(options)+2, 12)).Filtering(len(options) > 12)
-	return answer, c.ask(ctx, field, question, flag)
+	return c.keys.choose(ctx, c.out, question, options)
 }
 
 // Text implements ui.
 func (c console) Text(ctx context.Context, question, flag string) (string, error) {
-	var answer string
-	err := c.ask(ctx, huh.NewInput().Title(question).Value(&answer), question, flag)
-	return strings.TrimSpace(answer), err
+	if err := c.asks(question, flag); err != nil {
+		return "", err
+	}
+	return c.keys.line(ctx, c.out, question+": ", func(text string) string { return text })
 }
 
 // Secret implements ui.
 func (c console) Secret(ctx context.Context, question, flag string) (store.SecretText, error) {
-	var answer string
+	if err := c.asks(question, flag); err != nil {
+		return store.SecretText{}, err
+	}
 	// Not even the length is shown.
-	err := c.ask(ctx, huh.NewInput().Title(question).EchoMode(huh.EchoModeNone).Value(&answer), question, flag)
-	return store.NewSecretText(strings.TrimSpace(answer)), err
+	text, err := c.keys.line(ctx, c.out, question+" (is not shown): ", func(string) string { return "" })
+	return store.NewSecretText(text), err
 }
 
 // Confirm implements ui.
 func (c console) Confirm(ctx context.Context, question, flag string) (bool, error) {
-	var answer bool
-	err := c.ask(ctx, huh.NewConfirm().Title(question).Value(&answer), question, flag)
-	return answer, err
+	if err := c.asks(question, flag); err != nil {
+		return false, err
+	}
+	for {
+		text, err := c.keys.line(ctx, c.out, question+" [y/N] ", func(text string) string { return text })
+		if err != nil {
+			return false, err
+		}
+		switch strings.ToLower(text) {
+		case "y", "yes":
+			return true, nil
+		case "", "n", "no":
+			return false, nil
+		}
+	}
 }
 
 // Progress implements ui. On a terminal it is one line that changes; elsewhere a
@@ -123,13 +135,25 @@ func (c console) Progress() (show func(left time.Duration, text string), end fun
 		}
 }
 
-func (c console) ask(ctx context.Context, field huh.Field, question, flag string) error {
+// asks refuses a question that nobody can answer.
+func (c console) asks(question, flag string) error {
 	if c.in == nil {
 		return usagef("%s: there is no terminal to ask on; want %s", strings.TrimRight(question, "?:"), flag)
 	}
-	err := huh.NewForm(huh.NewGroup(field)).WithShowHelp(false).WithInput(c.in).WithOutput(c.out).RunWithContext(ctx)
-	if errors.Is(err, huh.ErrUserAborted) {
-		return errors.New("cancelled; nothing was changed")
+	return nil
+}
+
+// lend gives the terminal to another program until back is called.
+func (c console) lend() (back func()) {
+	if c.keys == nil {
+		return func() {}
 	}
-	return err
+	return c.keys.tty.lend()
+}
+
+// close leaves the terminal as it was before the first question.
+func (c console) close() {
+	if c.keys != nil {
+		c.keys.tty.close()
+	}
 }

@@ -103,7 +103,7 @@ A credential that is kept counts before a variable that is set.`,
 			if err != nil {
 				return err
 			}
-			return explainCredentials(list(cmd, kept, s, asJSON))
+			return kept.end(list(cmd, kept, s, asJSON))
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
@@ -161,6 +161,9 @@ func writeList(out io.Writer, v listView) error {
 	}
 	if len(v.Credentials)+len(v.Environment) > 0 {
 		fmt.Fprintln(w)
+	}
+	if len(v.Credentials)+len(v.Environment)+len(v.Store.Unknown) == 0 {
+		fmt.Fprintln(w, "credentials\tnone; `opencode auth login` makes one")
 	}
 	for _, name := range v.Store.Unknown {
 		fmt.Fprintf(w, "not understood\t%q, kept as it is\n", name)
@@ -222,7 +225,7 @@ Whether the credential works is not tried.`,
 			if err != nil {
 				return err
 			}
-			return explainCredentials(status(cmd, kept, s, args[0], profile, asJSON))
+			return kept.end(status(cmd, kept, s, args[0], profile, asJSON))
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
@@ -329,7 +332,7 @@ configuration file defines.`,
 			if err != nil {
 				return err
 			}
-			return explainCredentials(listProviders(cmd.Context(), cmd, kept, s, strings.Join(args, ""), asJSON))
+			return kept.end(listProviders(cmd.Context(), cmd, kept, s, strings.Join(args, ""), asJSON))
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")

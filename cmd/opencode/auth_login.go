@@ -68,7 +68,7 @@ on only after a yes or with --accept-provider-terms.`,
 			if err != nil {
 				return err
 			}
-			return explainCredentials(login(cmd, kept, s, args, o))
+			return kept.end(login(cmd, kept, s, args, o))
 		},
 	}
 	f := cmd.Flags()
@@ -199,7 +199,7 @@ func chooseProvider(ctx context.Context, u ui, known []provider.Provider, args [
 			options = append(options, option{p.Name + " (" + p.ID + ")", p.ID})
 		}
 		var err error
-		if id, err = u.Choose(ctx, "Which provider? Type / to search", "opencode auth login PROVIDER", options); err != nil {
+		if id, err = u.Choose(ctx, "Which provider?", "opencode auth login PROVIDER", options); err != nil {
 			return provider.Provider{}, err
 		}
 	}
@@ -252,7 +252,7 @@ goes on working until it is deleted at the provider.`,
 			if err != nil {
 				return err
 			}
-			return explainCredentials(logout(cmd, kept, s, args, profile))
+			return kept.end(logout(cmd, kept, s, args, profile))
 		},
 	}
 	cmd.Flags().StringVar(&profile, "profile", "", "the one that was kept under this name")
@@ -273,7 +273,7 @@ func logout(cmd *cobra.Command, kept *credentials, s signIn, args []string, prof
 	c, err := kept.store.Credential(ctx, key.Provider, key.Profile)
 	switch {
 	case errors.Is(err, store.ErrNotExist):
-		return notSignedIn(key)
+		return s.missing(ctx, kept, key)
 	case errors.Is(err, store.ErrUnknown):
 		// It can be forgotten all the same.
 	case err != nil:
@@ -307,7 +307,23 @@ func notSignedIn(key store.CredentialKey) error {
 	if key.Profile != "" {
 		hint += " --profile " + key.Profile
 	}
-	return withHint(fmt.Errorf("%s: not signed in", key), "`opencode auth list` shows what is kept; "+hint)
+	return withHint(fmt.Errorf("%s: not signed in", key), "`"+hint+"` signs in; `opencode auth list` shows what is kept")
+}
+
+// missing returns the error for a credential that is not kept: there may be no
+// such provider to sign in to either.
+func (s signIn) missing(ctx context.Context, kept *credentials, key store.CredentialKey) error {
+	known, err := knownProviders(ctx)
+	if err != nil {
+		return err
+	}
+	if known, err = s.withOwn(kept, known); err != nil {
+		return err
+	}
+	if isAddress(key.Provider) || slices.ContainsFunc(known, func(p provider.Provider) bool { return p.ID == key.Provider }) {
+		return notSignedIn(key)
+	}
+	return unknownProvider(known, key.Provider)
 }
 
 // chooseKept returns the key that the arguments name, or asks for one.
@@ -327,7 +343,7 @@ func chooseKept(ctx context.Context, kept *credentials, args []string, profile, 
 		return store.CredentialKey{}, err
 	}
 	if len(all) == 0 {
-		return store.CredentialKey{}, errors.New("there are no credentials")
+		return store.CredentialKey{}, errors.New(nobody)
 	}
 	var options []option
 	for i, c := range all {

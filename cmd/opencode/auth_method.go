@@ -90,7 +90,7 @@ func (m apiKey) Login(ctx context.Context, u ui, p provider.Provider, profile st
 	}
 	if err := provider.CheckKey(p.ID, key.Reveal()); err != nil && !m.options.force {
 		if key.IsZero() {
-			return store.Credential{}, err
+			return store.Credential{}, withHint(err, "nothing was changed; `opencode auth login "+p.ID+"` asks for the key, --stdin and --from-env read it")
 		}
 		if !u.Interactive() || m.options.stdin != nil || m.options.fromEnv != "" {
 			return store.Credential{}, withHint(err, "--force keeps it all the same")
@@ -138,7 +138,8 @@ func keyFromEnv(p provider.Provider, name string) (store.SecretText, error) {
 			return store.NewSecretText(text), nil
 		}
 	}
-	return store.SecretText{}, fmt.Errorf("--from-env: %s is not set", strings.Join(names, " and "))
+	return store.SecretText{}, withHint(fmt.Errorf("--from-env: %s is not set", strings.Join(names, " and ")),
+		"set it, name another with --from-env=NAME, or read the key with --stdin")
 }
 
 // keyFromReader reads a key, which is one line and all that there is.

@@ -159,8 +159,8 @@ func withFiles(cmd *cobra.Command, flags protectionFlags, f func(context.Context
 	if kept.files == nil {
 		return explainCredentials(fmt.Errorf("the credentials: %w", store.ErrReadOnly))
 	}
-	if err := f(ctx, kept); err != nil {
-		return explainCredentials(err)
+	if err := kept.end(f(ctx, kept)); err != nil {
+		return err
 	}
 	state, err := kept.protectionState(ctx)
 	if err != nil {

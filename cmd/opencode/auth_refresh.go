@@ -39,13 +39,13 @@ want to know.`,
 			}
 			ctx := cmd.Context()
 			if all {
-				return explainCredentials(refreshAll(ctx, cmd, kept, s, force))
+				return kept.end(refreshAll(ctx, cmd, kept, s, force))
 			}
 			key, err := store.NewCredentialKey(args[0], profile)
 			if err != nil {
 				return &usageError{err}
 			}
-			return explainCredentials(refreshOne(ctx, cmd, kept, s, key, force))
+			return kept.end(refreshOne(ctx, cmd, kept, s, key, force))
 		},
 	}
 	f := cmd.Flags()
@@ -66,7 +66,7 @@ func (s signIn) renew(ctx context.Context, kept *credentials, c store.Credential
 func refreshOne(ctx context.Context, cmd *cobra.Command, kept *credentials, s signIn, key store.CredentialKey, force bool) error {
 	c, err := kept.store.Credential(ctx, key.Provider, key.Profile)
 	if errors.Is(err, store.ErrNotExist) {
-		return notSignedIn(key)
+		return s.missing(ctx, kept, key)
 	}
 	if err != nil {
 		return err
@@ -78,18 +78,31 @@ func refreshOne(ctx context.Context, cmd *cobra.Command, kept *credentials, s si
 	if err != nil {
 		return err
 	}
-	text := "is not due"
-	if renewed {
-		text = "is renewed"
-	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s %s\n", key, text)
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s %s\n", key, renewalText(renewed, force))
 	return err
 }
+
+// renewalText says what a renewal without an error did.
+func renewalText(renewed, force bool) string {
+	switch {
+	case renewed:
+		return "is renewed"
+	case force:
+		return "is renewed, and the provider gave the same token again"
+	}
+	return "is not due"
+}
+
+// nobody says what there is to do where no credential is kept.
+const nobody = "there are no credentials; `opencode auth login` makes one"
 
 func refreshAll(ctx context.Context, cmd *cobra.Command, kept *credentials, s signIn, force bool) error {
 	all, err := kept.store.Credentials(ctx)
 	if err != nil {
 		return err
+	}
+	if len(all) == 0 {
+		kept.console.Say(nobody)
 	}
 	var errs []error
 	for _, c := range all {
@@ -124,7 +137,7 @@ fits a timer: it asks nothing, and exits with 1 if something failed.`,
 			if err != nil {
 				return err
 			}
-			return explainCredentials(rotate(cmd, kept, s, age, time.Now()))
+			return kept.end(rotate(cmd, kept, s, age, time.Now()))
 		},
 	}
 	cmd.Flags().StringVar(&olderThan, "older-than", "0d", "only what is at least so old, such as 30d or 12h")
@@ -163,6 +176,9 @@ func rotate(cmd *cobra.Command, kept *credentials, s signIn, age time.Duration, 
 	if err != nil {
 		return err
 	}
+	if len(all) == 0 {
+		kept.console.Say(nobody)
+	}
 	var errs []error
 	switch {
 	case !state.Exists:
@@ -186,16 +202,15 @@ func rotate(cmd *cobra.Command, kept *credentials, s signIn, age time.Duration, 
 		}
 		// What another program renews has no refresh token here, and is not ours
 		// to renew before its time.
-		renewed, err := s.renew(ctx, kept, c, !c.Refresh.IsZero())
+		force := !c.Refresh.IsZero()
+		renewed, err := s.renew(ctx, kept, c, force)
 		switch {
-		case err == nil && !renewed:
-			fmt.Fprintf(out, "%s is not due\n", c.CredentialKey)
 		case errors.Is(err, errNotRenewable):
 			kept.console.Say("warning: %s is %s: make a new one at the provider, then `opencode auth login %s`", c, ageText(c, now), c.Provider)
 		case err != nil:
 			errs = append(errs, err)
 		default:
-			fmt.Fprintf(out, "%s is renewed\n", c.CredentialKey)
+			fmt.Fprintf(out, "%s %s\n", c.CredentialKey, renewalText(renewed, force))
 		}
 	}
 	return errors.Join(errs...)

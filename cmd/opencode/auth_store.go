@@ -267,6 +267,12 @@ func (v protectionView) explain() string {
 	return "none; plain text that other programs of yours can read, `opencode auth encrypt` changes that"
 }
 
+// end ends the asking, and adds what to do to an error of the command.
+func (c *credentials) end(err error) error {
+	c.console.close()
+	return explainCredentials(err)
+}
+
 // explainCredentials adds what to do to an error of the store.
 func explainCredentials(err error) error {
 	if err == nil || hintOf(err) != "" {

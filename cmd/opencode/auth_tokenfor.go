@@ -45,7 +45,7 @@ It is the only command that shows a secret of yours, and so it wants --reveal, a
 			if !yes && !kept.console.Interactive() {
 				return usagef("this prints a secret and there is no terminal; want --yes as well")
 			}
-			return explainCredentials(tokenFor(cmd, kept, args[0], profile))
+			return kept.end(tokenFor(cmd, kept, args[0], profile))
 		},
 	}
 	f := cmd.Flags()
@@ -72,7 +72,7 @@ func tokenFor(cmd *cobra.Command, kept *credentials, id, profile string) error {
 	_, err = source.Apply(cmd.Context(), h)
 	switch {
 	case errors.Is(err, store.ErrNotExist):
-		return notSignedIn(key)
+		return newSignIn().missing(cmd.Context(), kept, key)
 	case err != nil:
 		return err
 	}

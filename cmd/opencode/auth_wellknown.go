@@ -115,6 +115,7 @@ func runGateway(ctx context.Context, u ui, program string, args []string) (strin
 		cmd.Stderr = c.out
 		if c.in != nil {
 			cmd.Stdin = c.in
+			defer c.lend()()
 		}
 	}
 	err := cmd.Run()

@@ -153,10 +153,12 @@ func (s *ClaudeSession) tokens(ctx context.Context, rejected store.SecretText) (
 		return claudeTokens{}, err
 	case !found:
 		return claudeTokens{}, ErrNoSession
-	case !s.good(t, rejected):
-		return claudeTokens{}, ErrSessionExpired
+	case s.good(t, rejected):
+		return t, nil
+	case t.expires.IsZero() || t.expires.After(s.cfg.Now()):
+		return claudeTokens{}, ErrSessionKept
 	}
-	return t, nil
+	return claudeTokens{}, ErrSessionExpired
 }
 
 func (s *ClaudeSession) good(t claudeTokens, rejected store.SecretText) bool {

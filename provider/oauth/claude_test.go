@@ -330,8 +330,8 @@ func TestForcedRenewalOfSession(t *testing.T) {
 		t.Fatalf("Rejected = %q, %v, %v, want what claude renewed", third.Access.Reveal(), again, err)
 	}
 	m.clock.add(2 * time.Minute)
-	if _, _, err := r.Rejected(t.Context(), third); !errors.Is(err, oauth.ErrSessionExpired) {
-		t.Errorf("Rejected without a renewal = %v, want ErrSessionExpired", err)
+	if _, _, err := r.Rejected(t.Context(), third); !errors.Is(err, oauth.ErrSessionKept) {
+		t.Errorf("Rejected without a renewal = %v, want ErrSessionKept", err)
 	}
 	stored, _ := vault.Credential(t.Context(), "anthropic", "")
 	if !stored.Access.Equal(third.Access) || stored.Method != "claude-code" {

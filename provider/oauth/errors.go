@@ -24,6 +24,9 @@ const (
 	ErrNoSession = message("Claude Code is installed, but no session was found. Run `claude auth login --claudeai` and try again.")
 	// ErrSessionExpired means that Claude Code could not renew its session.
 	ErrSessionExpired = message("Claude session is still expired. Run `claude auth login --claudeai` and try again.")
+	// ErrSessionKept means that Claude Code was asked for a new token, and kept
+	// the one that it has, which is not expired.
+	ErrSessionKept = message("Claude session is not expired, and Claude Code did not renew it. If requests are refused, run `claude auth login --claudeai` and try again.")
 )
 
 // Errors of sign-in that are told apart.

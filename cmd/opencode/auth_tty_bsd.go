@@ -1,0 +1,13 @@
+//go:build darwin || dragonfly || freebsd || netbsd || openbsd
+
+package main
+
+import "golang.org/x/sys/unix"
+
+// How the mode of a terminal is read, is set, and is set with all dropped that
+// was typed and not read.
+const (
+	ttyGetMode    = unix.TIOCGETA
+	ttySetMode    = unix.TIOCSETA
+	ttySetAndDrop = unix.TIOCSETAF
+)
