@@ -37,9 +37,7 @@ func FromRequest(now time.Time, p Principal, h HTTP) *Input {
 	doc := &struct {
 		input   Input
 		request Request
-	}{}
-	r := &doc.request
-	*r = Request{
+	}{request: Request{
 		Method:    h.Method,
 		Path:      h.Path,
 		Canonical: isCanonical(h.Path),
@@ -51,7 +49,8 @@ func FromRequest(now time.Time, p Principal, h HTTP) *Input {
 		Remote:    Remote{IP: addrText(remote), Loopback: remote.IsLoopback()},
 		Bytes:     h.Bytes,
 		Directory: h.Directory,
-	}
+	}}
+	r := &doc.request
 	if r.Canonical && h.Route != nil {
 		if pattern, ok := h.Route(h.Method, h.Path); ok {
 			r.Route = &pattern
