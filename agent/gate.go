@@ -140,14 +140,17 @@ func (g *Gate) decide(ctx context.Context, in *policy.Input, first bool) (policy
 	if in.Session != nil {
 		r.SessionID = in.Session.ID
 	}
-	for _, rule := range d.Rules {
-		r.Rules = append(r.Rules, rule.ID)
+	if len(d.Rules) > 0 {
+		r.Rules = make([]string, len(d.Rules))
+		for i := range d.Rules {
+			r.Rules[i] = d.Rules[i].ID
+		}
 	}
 	if err != nil {
 		r.Error = g.cfg.Redactor.String(err.Error())
 	}
 	g.count(in, d, err)
-	g.log(ctx, r)
+	g.log(ctx, &r)
 	if first || d.Obligations.Audit == "full" {
 		if recordErr := g.cfg.Recorder.PutNow(ctx, r); recordErr != nil {
 			return policy.Decision{Snapshot: d.Snapshot}, fmt.Errorf("the decision cannot be recorded: %w", recordErr)
@@ -201,7 +204,7 @@ func (g *Gate) ship(in *policy.Input, d policy.Decision, r store.DecisionRecord)
 	}
 }
 
-func (g *Gate) log(ctx context.Context, r store.DecisionRecord) {
+func (g *Gate) log(ctx context.Context, r *store.DecisionRecord) {
 	level := slog.LevelDebug
 	switch {
 	case r.Error != "":

@@ -60,7 +60,7 @@ func NewRecorder(s store.Decisions, logger *slog.Logger) *Recorder {
 // Put records a decision soon. When many wait it waits itself: slowing down is
 // better than losing a record.
 func (r *Recorder) Put(d store.DecisionRecord) {
-	key, isRequest := keyOf(d)
+	key, isRequest := keyOf(&d)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	d.Count = max(d.Count, 1)
@@ -94,7 +94,7 @@ func (r *Recorder) Put(d store.DecisionRecord) {
 // keyOf returns what a decision has in common with equal ones, and whether it
 // may be counted with them: what let a request pass, and what refused one of
 // somebody who is not known.
-func keyOf(d store.DecisionRecord) (recordKey, bool) {
+func keyOf(d *store.DecisionRecord) (recordKey, bool) {
 	if d.Kind != "request" || d.Effect != "allow" && d.PrincipalID != "" || d.Error != "" {
 		return recordKey{}, false
 	}

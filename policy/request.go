@@ -32,7 +32,12 @@ type HTTP struct {
 // such and matches no route, while its segments are read in the way that names
 // the most: a trick of spelling can lose a request, never win it.
 func FromRequest(now time.Time, p Principal, h HTTP) *Input {
-	r := &Request{
+	remote := h.Remote.Unmap()
+	// One allocation for both: this is done for every request.
+	doc := &struct {
+		input   Input
+		request Request
+	}{request: Request{
 		Method:    h.Method,
 		Path:      h.Path,
 		Canonical: isCanonical(h.Path),
@@ -41,16 +46,30 @@ func FromRequest(now time.Time, p Principal, h HTTP) *Input {
 		Host:      h.Host,
 		Origin:    h.Origin,
 		WebSocket: h.WebSocket,
-		Remote:    Remote{IP: h.Remote.Unmap().String(), Loopback: h.Remote.Unmap().IsLoopback()},
+		Remote:    Remote{IP: addrText(remote), Loopback: remote.IsLoopback()},
 		Bytes:     h.Bytes,
 		Directory: h.Directory,
-	}
+	}}
+	r := &doc.request
 	if r.Canonical && h.Route != nil {
 		if pattern, ok := h.Route(h.Method, h.Path); ok {
 			r.Route = &pattern
 		}
 	}
-	return &Input{Version: Version, Kind: KindRequest, Time: At(now), Principal: p.normal(), Request: r}
+	doc.input = Input{Version: Version, Kind: KindRequest, Time: At(now), Principal: p.normal(), Request: r}
+	return &doc.input
+}
+
+// addrText returns an address as text, without an allocation for those that
+// most requests come from.
+func addrText(addr netip.Addr) string {
+	switch addr {
+	case netip.AddrFrom4([4]byte{127, 0, 0, 1}):
+		return "127.0.0.1"
+	case netip.IPv6Loopback():
+		return "::1"
+	}
+	return addr.String()
 }
 
 // normal returns the principal with its collections present.
@@ -76,7 +95,9 @@ func isCanonical(path string) bool {
 	if !ok || !utf8.ValidString(path) {
 		return false
 	}
-	for segment := range strings.SplitSeq(rest, "/") {
+	for more := true; more; {
+		var segment string
+		segment, rest, more = strings.Cut(rest, "/")
 		if segment == "" || segment == "." || segment == ".." || !isPlainSegment(segment) {
 			return false
 		}
@@ -85,10 +106,11 @@ func isCanonical(path string) bool {
 }
 
 func isPlainSegment(segment string) bool {
+	escaped := false
 	for i := 0; i < len(segment); i++ {
 		c := segment[i]
 		if c != '%' {
-			if !isUnreserved(c) && !strings.ContainsRune("!$&'()*+,;=:@", rune(c)) {
+			if !isUnreserved(c) && strings.IndexByte("!$&'()*+,;=:@", c) < 0 {
 				return false
 			}
 			continue
@@ -102,7 +124,11 @@ func isPlainSegment(segment string) bool {
 		if !ok1 || !ok2 || isUnreserved(c) || c == '/' || c == '\\' || c < 0x20 || c == 0x7f {
 			return false
 		}
+		escaped = true
 		i += 2
+	}
+	if !escaped {
+		return true
 	}
 	plain, err := url.PathUnescape(segment)
 	return err == nil && utf8.ValidString(plain)
@@ -136,8 +162,17 @@ func segments(path string) []string {
 		}
 		path = plain
 	}
-	list := []string{}
-	for segment := range strings.FieldsFuncSeq(path, func(r rune) bool { return r == '/' || r == '\\' }) {
+	list := make([]string, 0, min(strings.Count(path, "/"), 8))
+	for start, end := 0, 0; end <= len(path); end++ {
+		if end < len(path) && path[end] != '/' && path[end] != '\\' {
+			continue
+		}
+		segment := path[start:end]
+		start = end + 1
+		if isSimple(segment) {
+			list = append(list, segment)
+			continue
+		}
 		segment, _, _ = strings.Cut(segment, ";")
 		segment = strings.ToLower(strings.Trim(segment, " \t\r\n\x00"))
 		switch segment {
@@ -147,6 +182,17 @@ func segments(path string) []string {
 		}
 	}
 	return list
+}
+
+// isSimple reports whether a segment is what is left of it when every trick is
+// undone, as that of most routes is.
+func isSimple(segment string) bool {
+	for i := range len(segment) {
+		if c := segment[i]; (c < 'a' || 'z' < c) && (c < '0' || '9' < c) && c != '_' && c != '-' {
+			return false
+		}
+	}
+	return segment != ""
 }
 
 // secretQuery are the query parameters that carry a credential.

@@ -63,33 +63,30 @@ func tokenPrincipal(t store.Token, now time.Time) policy.Principal {
 // credential returns the token of a request. It may stand in one place only:
 // two that differ would let one part of a chain see another than the next.
 func credential(r *http.Request) (secret store.Secret, found bool, err error) {
-	var texts []string
-	headers := r.Header.Values("Authorization")
+	var text string
+	headers := r.Header["Authorization"]
 	if len(headers) > 1 {
 		return store.Secret{}, false, fmt.Errorf("%w: more than one Authorization header", errUnauthenticated)
 	}
-	for _, h := range headers {
-		text, err := fromHeader(h)
-		if err != nil {
+	if len(headers) == 1 {
+		if text, err = fromHeader(headers[0]); err != nil {
 			return store.Secret{}, false, err
 		}
-		texts = append(texts, text)
+		found = true
 	}
 	if r.URL.RawQuery != "" && takesTokenFromQuery(r) {
-		values := r.URL.Query()["auth_token"]
-		for _, v := range values {
-			texts = append(texts, fromQuery(v))
+		for _, v := range r.URL.Query()["auth_token"] {
+			other := fromQuery(v)
+			if found && other != text {
+				return store.Secret{}, false, fmt.Errorf("%w: more than one credential", errUnauthenticated)
+			}
+			text, found = other, true
 		}
 	}
-	if len(texts) == 0 {
+	if !found {
 		return store.Secret{}, false, nil
 	}
-	for _, other := range texts[1:] {
-		if other != texts[0] {
-			return store.Secret{}, false, fmt.Errorf("%w: more than one credential", errUnauthenticated)
-		}
-	}
-	secret, err = store.ParseSecret(texts[0])
+	secret, err = store.ParseSecret(text)
 	if err != nil {
 		return store.Secret{}, false, fmt.Errorf("%w: %w", errUnauthenticated, err)
 	}
@@ -101,8 +98,11 @@ func credential(r *http.Request) (secret store.Secret, found bool, err error) {
 func fromHeader(h string) (string, error) {
 	scheme, rest, _ := strings.Cut(h, " ")
 	rest = strings.TrimSpace(rest)
-	switch strings.ToLower(scheme) {
-	case "bearer":
+	if scheme != "Bearer" { // as all but all write it
+		scheme = strings.ToLower(scheme)
+	}
+	switch scheme {
+	case "Bearer", "bearer":
 		return rest, nil
 	case "basic":
 		b, err := base64.StdEncoding.DecodeString(rest)
@@ -152,7 +152,7 @@ func (s *Server) directory(r *http.Request) *policy.Directory {
 	if r.URL.RawQuery != "" {
 		raws = directoriesOf(r.URL.Query())
 	}
-	for _, h := range r.Header.Values("X-Opencode-Directory") {
+	for _, h := range r.Header["X-Opencode-Directory"] {
 		if plain, err := url.PathUnescape(h); err == nil {
 			h = plain
 		}

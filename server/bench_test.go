@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -71,7 +70,7 @@ func benchServer(b *testing.B, sessions int) (*server.Server, string) {
 // request at the router alone: no Host, Origin, token, decision or record.
 func BenchmarkRequest(b *testing.B) {
 	s, token := benchServer(b, 34)
-	for _, path := range []string{"/path", "/session"} {
+	for _, path := range []string{"/path", "/session", "/session/status"} {
 		for name, h := range map[string]http.Handler{"gated": s, "router": s.Mux()} {
 			b.Run(path[1:]+"/"+name, func(b *testing.B) {
 				r := httptest.NewRequestWithContext(b.Context(), http.MethodGet, "http://127.0.0.1:4096"+path, nil)
@@ -88,47 +87,5 @@ func BenchmarkRequest(b *testing.B) {
 				}
 			})
 		}
-	}
-}
-
-// BenchmarkLoopback sends the same request over loopback to the whole server
-// and to its router alone, in turn, so that the ratio is one of one run.
-func BenchmarkLoopback(b *testing.B) {
-	s, token := benchServer(b, 0)
-	for name, h := range map[string]http.Handler{"gated": s, "router": s.Mux()} {
-		b.Run(name, func(b *testing.B) {
-			ts := httptest.NewServer(h)
-			defer ts.Close()
-			get := func() error {
-				r, err := http.NewRequestWithContext(b.Context(), http.MethodGet, ts.URL+"/session/status", nil)
-				if err != nil {
-					return err
-				}
-				r.Header.Set("Authorization", "Bearer "+token)
-				resp, err := ts.Client().Do(r)
-				if err != nil {
-					return err
-				}
-				defer resp.Body.Close() //nolint:errcheck // only read
-				if _, err := io.Copy(io.Discard, resp.Body); err != nil {
-					return err
-				}
-				if resp.StatusCode != http.StatusOK {
-					return errors.New(resp.Status)
-				}
-				return nil
-			}
-			if err := get(); err != nil {
-				b.Fatal(err)
-			}
-			b.RunParallel(func(pb *testing.PB) {
-				for pb.Next() {
-					if err := get(); err != nil {
-						b.Error(err)
-						return
-					}
-				}
-			})
-		})
 	}
 }

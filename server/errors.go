@@ -163,8 +163,10 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 // encode answers with a JSON value. Whoever has changed something and listens
 // has received the events about it by then.
 func (s *Server) encode(w http.ResponseWriter, r *http.Request, status int, v any) {
-	if p := passedBy(r).principal; p.ID != "" && r.Method != http.MethodGet && r.Method != http.MethodHead {
-		s.cfg.Agent.Settle(r.Context(), p)
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		if p := passedBy(r).principal; p.ID != "" {
+			s.cfg.Agent.Settle(r.Context(), p)
+		}
 	}
 	b, err := json.Marshal(v)
 	if err != nil {

@@ -233,7 +233,8 @@ func TestInternalErrorsSayNothing(t *testing.T) {
 // that why is for the log.
 func TestUndecidedIsDenied(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, options{})
+	// An engine of its own, which remembers no decision of another test.
+	r := newRig(t, options{team: map[string]string{"a.rego": "package team.a\n"}})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel() // no decision is made for whoever is gone
 	got := r.local(r.request(ctx, http.MethodGet, "/global/health?never=asked", "", ""))

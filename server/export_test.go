@@ -10,6 +10,11 @@ import (
 // Mux shows the router to tests.
 func (s *Server) Mux() chi.Router { return s.mux }
 
+// Ungated is the server without its gate: no token, decision or record.
+func (s *Server) Ungated() http.Handler {
+	return s.recover(s.headers(s.checkHost(s.checkOrigin(s.limitBody(s.mux)))))
+}
+
 // The limits that tests hold requests against.
 const (
 	MaxBodyBytes = maxBodyBytes

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-chi/chi/v5"
+
 	"opencode/policy"
 )
 
@@ -36,14 +38,24 @@ func (s *Server) recover(next http.Handler) http.Handler {
 
 // headers sets the headers that hold for every answer.
 func (*Server) headers(next http.Handler) http.Handler {
+	// The lists are those of all answers: whoever sets or adds to a header makes
+	// another, since these are full.
+	fixed := []struct {
+		name   string // in its canonical spelling
+		values []string
+	}{
+		{"Cache-Control", []string{"no-store"}},
+		{"Content-Security-Policy", []string{"default-src 'none'; frame-ancestors 'none'"}},
+		{"Cross-Origin-Resource-Policy", []string{"same-origin"}},
+		{"Referrer-Policy", []string{"no-referrer"}},
+		{"X-Content-Type-Options", []string{"nosniff"}},
+		{"X-Frame-Options", []string{"DENY"}},
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
-		h.Set("Cache-Control", "no-store")
-		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-		h.Set("Cross-Origin-Resource-Policy", "same-origin")
-		h.Set("Referrer-Policy", "no-referrer")
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("X-Frame-Options", "DENY")
+		for i := range fixed {
+			h[fixed[i].name] = fixed[i].values
+		}
 		next.ServeHTTP(w, r)
 	})
 }
@@ -89,7 +101,7 @@ func hostName(host string) string {
 // answers the preflight of those that are.
 func (s *Server) checkOrigin(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		origins := r.Header.Values("Origin")
+		origins := r.Header["Origin"]
 		if len(origins) == 0 {
 			// A browser that names no origin may still say that a page of
 			// another site sent it here.
@@ -125,14 +137,43 @@ type requestKey struct{}
 // passed is what the gate found out about a request that it let pass.
 type passed struct {
 	principal policy.Principal
-	decision  policy.Decision
 	// directory is the project directory that the request names, "" if none.
 	directory string
 }
 
 func passedBy(r *http.Request) passed {
-	p, _ := r.Context().Value(requestKey{}).(passed)
-	return p
+	if p, _ := r.Context().Value(requestKey{}).(*pass); p != nil {
+		return p.passed
+	}
+	return passed{}
+}
+
+// pass is a request on its way through the gate. The route that policy is told
+// of is looked for once, and the one that is gone to.
+type pass struct {
+	passed
+	server  *Server
+	handler http.HandlerFunc // of the route, nil if there is none
+	// route is what the router found, for [chi.URLParam], until the handler
+	// returns: the router keeps its own no longer either.
+	route *chi.Context
+}
+
+// find is the Route of [policy.HTTP].
+func (p *pass) find(method, path string) (pattern string, ok bool) {
+	if pattern, ok = find(p.server.mux, p.route, method, path); ok {
+		p.handler = p.server.handlers[routeKey{method, pattern}]
+	}
+	return pattern, ok
+}
+
+// dispatch goes to the handler of the route that was decided about.
+func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) {
+	if p, _ := r.Context().Value(requestKey{}).(*pass); p != nil && p.handler != nil {
+		p.handler(w, r)
+		return
+	}
+	s.mux.ServeHTTP(w, r)
 }
 
 // gate authenticates a request and lets policy decide about it. Nothing behind
@@ -144,7 +185,10 @@ func (s *Server) gate(next http.Handler) http.Handler {
 			s.fail(w, r, err)
 			return
 		}
-		in := s.input(r, principal)
+		p := &pass{passed: passed{principal: principal}, server: s}
+		p.route, _ = s.found.Get().(*chi.Context)
+		p.route.Reset()
+		in := s.input(r, p)
 		d, err := s.cfg.Gate.Decide(r.Context(), in)
 		if err != nil {
 			s.fail(w, r, fmt.Errorf("%w: %w", policy.ErrDenied, err))
@@ -154,11 +198,15 @@ func (s *Server) gate(next http.Handler) http.Handler {
 			s.fail(w, r, err)
 			return
 		}
-		p := passed{principal: principal, decision: d}
 		if in.Request.Directory != nil {
 			p.directory = in.Request.Directory.Real
 		}
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), requestKey{}, p)))
+		ctx := r.Context()
+		if p.handler != nil {
+			ctx = context.WithValue(ctx, chi.RouteCtxKey, p.route)
+		}
+		next.ServeHTTP(w, r.WithContext(context.WithValue(ctx, requestKey{}, p)))
+		s.found.Put(p.route)
 	})
 }
 
@@ -198,16 +246,19 @@ func (s *Server) verdict(r *http.Request, in *policy.Input, d policy.Decision) e
 }
 
 // input builds what policy is asked about.
-func (s *Server) input(r *http.Request, principal policy.Principal) *policy.Input {
+func (s *Server) input(r *http.Request, p *pass) *policy.Input {
 	h := policy.HTTP{
-		Method: r.Method, Path: r.URL.EscapedPath(), Route: s.Route, Query: r.URL.Query(), Host: r.Host,
+		Method: r.Method, Path: r.URL.EscapedPath(), Route: p.find, Host: r.Host,
 		WebSocket: isWebSocket(r), Bytes: r.ContentLength, Directory: s.directory(r),
 	}
-	if origins := r.Header.Values("Origin"); len(origins) > 0 {
+	if r.URL.RawQuery != "" {
+		h.Query = r.URL.Query()
+	}
+	if origins := r.Header["Origin"]; len(origins) > 0 {
 		h.Origin = &origins[0]
 	}
 	h.Remote = remoteOf(r)
-	return policy.FromRequest(s.cfg.Now(), principal, h)
+	return policy.FromRequest(s.cfg.Now(), p.principal, h)
 }
 
 // remoteOf returns where a request comes from; the local socket counts as
@@ -223,7 +274,7 @@ func remoteOf(r *http.Request) netip.Addr {
 }
 
 func isWebSocket(r *http.Request) bool {
-	for _, v := range r.Header.Values("Upgrade") {
+	for _, v := range r.Header["Upgrade"] {
 		for token := range strings.SplitSeq(v, ",") {
 			if strings.EqualFold(strings.TrimSpace(token), "websocket") {
 				return true

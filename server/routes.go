@@ -264,16 +264,23 @@ func (s *Server) table() []route {
 // eventStream is the media type of server-sent events.
 const eventStream = "text/event-stream"
 
-// routes makes the router.
-func (s *Server) routes() *chi.Mux {
+// routeKey names a route.
+type routeKey struct{ method, pattern string }
+
+// routes makes the router, and returns the handlers of its routes beside it.
+func (s *Server) routes() (*chi.Mux, map[routeKey]http.HandlerFunc) {
 	r := chi.NewRouter()
+	handlers := map[routeKey]http.HandlerFunc{}
 	r.NotFound(s.handle(s.notFound))
 	r.MethodNotAllowed(s.handle(s.notFound))
 	add := func(method, pattern string, h handler) {
-		r.Method(method, pattern, s.handle(h))
+		handle := s.handle(h)
+		r.Method(method, pattern, handle)
+		handlers[routeKey{method, pattern}] = handle
 		// HEAD is answered wherever GET is.
 		if method == http.MethodGet {
-			r.Head(pattern, s.handle(h))
+			r.Head(pattern, handle)
+			handlers[routeKey{http.MethodHead, pattern}] = handle
 		}
 	}
 	for _, route := range s.table() {
@@ -284,5 +291,5 @@ func (s *Server) routes() *chi.Mux {
 	for _, route := range published {
 		add(route.method, route.pattern, s.notOffered)
 	}
-	return r
+	return r, handlers
 }

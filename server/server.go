@@ -91,15 +91,18 @@ type Policy interface {
 
 // Server answers HTTP requests.
 type Server struct {
-	cfg     Config
-	mux     *chi.Mux
-	handler http.Handler
-	origins map[string]bool
-	hosts   map[string]bool
-	doc     func() (*openAPI, error)
-	started time.Time
-	stop    chan struct{} // closed when streams must end
-	sockets *sockets
+	cfg Config
+	mux *chi.Mux
+	// handlers are those of the router, by their routes.
+	handlers map[routeKey]http.HandlerFunc
+	found    sync.Pool // of *chi.Context, to be filled anew
+	handler  http.Handler
+	origins  map[string]bool
+	hosts    map[string]bool
+	doc      func() (*openAPI, error)
+	started  time.Time
+	stop     chan struct{} // closed when streams must end
+	sockets  *sockets
 	// pending are the sign-ins that clients have begun; nil without SignIn.
 	pending *signin.Pending
 	// touchFailed lets the first failure to record the use of a token be logged.
@@ -157,10 +160,11 @@ func New(cfg Config) (*Server, error) {
 		s.pending = s.cfg.SignIn.NewPending()
 	}
 	s.started = s.cfg.Now()
-	s.mux = s.routes()
+	s.mux, s.handlers = s.routes()
+	s.found.New = func() any { return chi.NewRouteContext() }
 	// Made when it is first asked for: the start does not wait for it.
 	s.doc = sync.OnceValues(func() (*openAPI, error) { return document(s.table(), s.cfg.Version) })
-	s.handler = s.recover(s.headers(s.checkHost(s.checkOrigin(s.gate(s.limitBody(s.mux))))))
+	s.handler = s.recover(s.headers(s.checkHost(s.checkOrigin(s.gate(s.limitBody(http.HandlerFunc(s.dispatch)))))))
 	return s, nil
 }
 
@@ -219,30 +223,54 @@ func (s *Server) Route(method, path string) (string, bool) { return match(s.mux,
 // Match returns the route that a method and a path match in the published
 // surface, without a server.
 func Match(method, path string) (string, bool) {
-	return match((&Server{}).routes(), method, path)
+	mux, _ := (&Server{}).routes()
+	return match(mux, method, path)
 }
 
 // Matcher returns a function that does what [Match] does, many times.
 func Matcher() func(method, path string) (string, bool) {
-	mux := (&Server{}).routes()
+	mux, _ := (&Server{}).routes()
 	return func(method, path string) (string, bool) { return match(mux, method, path) }
 }
 
 func match(mux *chi.Mux, method, path string) (string, bool) {
+	return find(mux, chi.NewRouteContext(), method, path)
+}
+
+// find is match with a place for the parameters of the path.
+func find(mux *chi.Mux, rctx *chi.Context, method, path string) (string, bool) {
 	if method == http.MethodHead {
 		method = http.MethodGet
 	}
-	// The path arrives escaped, and the router works on the same form.
-	u, err := url.ParseRequestURI(path)
-	if err != nil {
-		return "", false
+	// The path arrives escaped, and the router works on the form that the
+	// parser of URLs makes of it: another only where something is escaped.
+	if !isPlainPath(path) {
+		u, err := url.ParseRequestURI(path)
+		if err != nil {
+			return "", false
+		}
+		if path = u.RawPath; path == "" {
+			path = u.Path
+		}
 	}
-	p := u.RawPath
-	if p == "" {
-		p = u.Path
-	}
-	pattern := mux.Find(chi.NewRouteContext(), method, p)
+	pattern := mux.Find(rctx, method, path)
 	return pattern, pattern != ""
+}
+
+// isPlainPath reports whether a path has nothing in it that could be escaped or
+// that a parser could take for something else than the path.
+func isPlainPath(path string) bool {
+	if !strings.HasPrefix(path, "/") {
+		return false
+	}
+	for i := range len(path) {
+		switch c := path[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '/', c == '-', c == '_', c == '.':
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 // connKey is the key under which a connection's own facts are in its context.

@@ -2,6 +2,7 @@ package store
 
 import (
 	"crypto/rand"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"strings"
@@ -30,6 +31,7 @@ type IDs struct {
 
 	mu     sync.Mutex
 	random io.Reader
+	bits   [16]byte // room for random bits
 	// last is the newest stamp given out, before it is cut to 48 bits.
 	last uint64
 }
@@ -64,10 +66,10 @@ func (g *IDs) NewDescending(prefix string) string {
 func (g *IDs) next() (stamp uint64, digits [idRandomDigits]byte) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	hi, lo, err := random128(g.random)
-	if err != nil {
-		panic(fmt.Sprintf("store: id: %v", err))
+	if _, err := io.ReadFull(g.random, g.bits[:]); err != nil {
+		panic(fmt.Sprintf("store: id: random bits: %v", err))
 	}
+	hi, lo := binary.BigEndian.Uint64(g.bits[:8]), binary.BigEndian.Uint64(g.bits[8:])
 	putBase62(digits[:], hi, lo)
 	// The clock is read under the lock, so that the order of the readings is
 	// the order of the identifiers. A time before 1970 counts as 1970.
@@ -77,7 +79,12 @@ func (g *IDs) next() (stamp uint64, digits [idRandomDigits]byte) {
 }
 
 func formatID(prefix string, stamp uint64, digits [idRandomDigits]byte) string {
-	return fmt.Sprintf("%s_%012x%s", prefix, stamp&(1<<idTimeBits-1), digits[:])
+	var room [64]byte
+	b := append(append(room[:0], prefix...), '_')
+	for shift := idTimeBits - 4; shift >= 0; shift -= 4 {
+		b = append(b, "0123456789abcdef"[stamp>>shift&0xf])
+	}
+	return string(append(b, digits[:]...))
 }
 
 // ValidID reports whether the text is an identifier with that prefix: the

@@ -2,7 +2,9 @@ package store_test
 
 import (
 	"bytes"
+	"crypto/rand"
 	"fmt"
+	"math/big"
 	"regexp"
 	"strings"
 	"sync"
@@ -27,6 +29,32 @@ func TestIDForm(t *testing.T) {
 	if got := ids.NewDescending("ses"); got != want {
 		t.Errorf("NewDescending = %q, want %q", got, want)
 	}
+}
+
+// TestIDDigits holds the random digits against arithmetic on big numbers.
+func TestIDDigits(t *testing.T) {
+	t.Parallel()
+	random := bytes.Repeat([]byte{0xff}, 16)
+	for range 200 {
+		random = append(random, newRandom(t)...)
+	}
+	ids := store.NewIDs(func() time.Time { return time.UnixMilli(1790000000123) }, bytes.NewReader(random))
+	base := new(big.Int).Exp(big.NewInt(62), big.NewInt(14), nil)
+	for ; len(random) > 0; random = random[16:] {
+		v := new(big.Int).SetBytes(random[:16])
+		if got, want := ids.New("msg")[16:], encode(v.Mod(v, base), 14); got != want {
+			t.Fatalf("digits of %x = %q, want %q", random[:16], got, want)
+		}
+	}
+}
+
+func newRandom(t *testing.T) []byte {
+	t.Helper()
+	b := make([]byte, 16)
+	if _, err := rand.Read(b); err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 func TestIDsWithDefaults(t *testing.T) {

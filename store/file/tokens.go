@@ -225,7 +225,9 @@ func (t *Tokens) DeleteToken(ctx context.Context, idOrName string) (store.Token,
 // TokensConfig.TouchEvery for each token, and skips that too while another
 // writer has the lock.
 func (t *Tokens) TouchToken(ctx context.Context, id string, at time.Time) error {
-	s := t.current()
+	// What was read last will do: a use that was recorded since is no reason to
+	// record another.
+	s := t.snap.Load()
 	if s.err != nil {
 		return s.err
 	}
