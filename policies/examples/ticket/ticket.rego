@@ -18,7 +18,7 @@ deny contains {
 } if {
 	some commit in _commits
 	commit.problem == ""
-	not _is_named(commit.tickets)
+	not _is_named(commit)
 }
 
 _commits contains ext.ticket.commit(call.argv) if {
@@ -27,8 +27,8 @@ _commits contains ext.ticket.commit(call.argv) if {
 	call.subcommand == "commit"
 }
 
-_is_named(tickets) if {
-	some ticket in tickets
+_is_named(commit) if {
+	some ticket in commit.tickets
 	config.projects[ticket.project] == true
 }
 
