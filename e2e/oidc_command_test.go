@@ -196,7 +196,8 @@ func TestCommandSignsInByDiscovery(t *testing.T) {
 	if _, err := s.client(t, nil).Renew(t.Context(), copied); !errors.Is(err, oauth.ErrGrant) {
 		t.Errorf("Renew of a copy after logout = %v, want ErrGrant", err)
 	}
-	if _, stderr, code := u.auth(t, "refresh", "gateway"); code != 1 || !strings.Contains(stderr, "not signed in") {
+	// Nothing but its credential knew of this provider.
+	if _, stderr, code := u.auth(t, "refresh", "gateway"); code != 2 || !strings.Contains(stderr, `provider "gateway": is not known`) {
 		t.Errorf("refresh after logout = %d %s", code, stderr)
 	}
 }
