@@ -70,9 +70,10 @@ gate: build
 differential:
 	OPENCODE_TEST_INPUTS=$(INPUTS) $(GO) test ./engine -run 'TestCacheMakesNoDifference|TestShortWaysAreTheRules' -count=1 -timeout 20m
 
-# Which conditions of the default policy no test would miss. It takes a minute.
+# Which conditions of the default policy no test in Rego would miss; those of its
+# short way are held in Go. It takes a minute.
 mutate: build
-	bin/opencode policy test --mutate --threshold 98
+	bin/opencode policy test --mutate --threshold 90
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
