@@ -180,6 +180,11 @@ func (a *analysis) text(src string, s scope) {
 		a.refuse("holds a carriage return")
 		return
 	}
+	if strings.ContainsAny(src, "\x01\x7f") {
+		// Bash marks what is quoted with these, and then reads "$\x01(" as it
+		// reads "$(" when it looks for the end of a text.
+		a.problem("holds a control character that bash has a use for")
+	}
 	if reordered(src) {
 		a.problem("holds characters that change the order in which it is shown")
 	}
