@@ -187,7 +187,7 @@ func (s *Server) Serve(ctx context.Context, grace time.Duration, listeners ...ne
 	}
 	failed := make(chan error, len(listeners))
 	for _, l := range listeners {
-		go func() { failed <- h.Serve(l) }()
+		go func() { failed <- h.Serve(s.screen(l)) }()
 	}
 	var err error
 	select {
@@ -291,31 +291,12 @@ func (s *Server) connContext(ctx context.Context, c net.Conn) context.Context {
 	case *net.UnixConn:
 		facts.unix = true
 		facts.local = s.cfg.Peer != nil && s.cfg.Peer(c)
-	case *net.TCPConn:
-		if s.isChild(ctx, c) {
-			_ = c.Close() // whoever reads it next finds that out
-		}
+	default:
 		if a, ok := c.LocalAddr().(*net.TCPAddr); ok {
 			facts.addr = a.AddrPort()
 		}
 	}
 	return context.WithValue(ctx, connKey{}, facts)
-}
-
-// isChild reports whether a connection is one to refuse. When that cannot be
-// told it is not: it still needs a token, which no child has.
-func (s *Server) isChild(ctx context.Context, c *net.TCPConn) bool {
-	if s.cfg.Child == nil {
-		return false
-	}
-	child, err := s.cfg.Child(c)
-	switch {
-	case err != nil:
-		s.cfg.Logger.LogAttrs(ctx, slog.LevelDebug, "who is at the other end of a connection cannot be told", slog.Any("error", err))
-	case child:
-		s.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "connection closed: it comes from a command that this server runs", slog.String("remote", c.RemoteAddr().String()))
-	}
-	return child
 }
 
 // localPrincipal is the user who runs the server, on the same machine.

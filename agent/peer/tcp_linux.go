@@ -28,37 +28,43 @@ func child(local, remote netip.AddrPort) (bool, error) {
 		return false, err // it is on another machine, or in another network namespace
 	}
 	want := "socket:[" + strconv.FormatUint(uint64(inode), 10) + "]"
-	self := os.Getpid()
-	if holds(self, want) {
-		return false, nil // and a child only until it runs what it was made for
-	}
 	for range passes {
-		all, err := procfs.All()
+		found, err := heldBelow(os.Getpid(), want)
 		if err != nil {
 			return false, err
 		}
-		for pid := range all {
-			if below(all, pid, self) && holds(pid, want) {
-				return true, nil
-			}
+		if found {
+			// What this program holds itself a child holds only until it runs what
+			// it was made for.
+			return !holds(os.Getpid(), want), nil
 		}
 	}
 	return false, nil
 }
 
-// below reports whether a process descends from another.
-func below(all map[int]procfs.Stat, pid, top int) bool {
-	for range maxDepth {
-		parent := all[pid].Parent
-		if parent <= 1 {
-			return false
+// heldBelow reports whether a process that descends from another has a file
+// open.
+func heldBelow(top int, want string) (bool, error) {
+	next, seen := []int{top}, map[int]bool{top: true}
+	for len(next) > 0 {
+		pid := next[0]
+		next = next[1:]
+		children, err := procfs.ChildrenOf(pid)
+		if err != nil && pid == top {
+			return false, err
 		}
-		if parent == top {
-			return true
+		for _, pid := range children {
+			if seen[pid] {
+				continue
+			}
+			seen[pid] = true
+			if holds(pid, want) {
+				return true, nil
+			}
+			next = append(next, pid)
 		}
-		pid = parent
 	}
-	return true
+	return false, nil
 }
 
 // holds reports whether a process has a file open.

@@ -109,19 +109,27 @@ func All() (map[int]Stat, error) {
 
 // Children returns the numbers of this program's own children, the adopted ones
 // included. A child that another thread reaps meanwhile may hide another one.
-func Children() ([]int, error) {
-	threads, err := list("/proc/self/task")
+func Children() ([]int, error) { return ChildrenOf(os.Getpid()) }
+
+// ChildrenOf returns the numbers of a process's children, as [Children] does. A
+// process that is gone has none.
+func ChildrenOf(parent int) ([]int, error) {
+	tasks := "/proc/" + strconv.Itoa(parent) + "/task"
+	threads, err := list(tasks)
+	if errors.Is(err, os.ErrNotExist) && parent != os.Getpid() {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}
 	var pids []int
 	for _, thread := range threads {
-		b, err := os.ReadFile("/proc/self/task/" + thread + "/children") //nolint:gosec // G304: the kernel named the thread
-		if errors.Is(err, os.ErrNotExist) {
-			if _, err := os.Stat("/proc/self/task/" + thread); errors.Is(err, os.ErrNotExist) {
+		b, err := os.ReadFile(tasks + "/" + thread + "/children") //nolint:gosec // G304: the kernel named the thread
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+			if _, err := os.Stat(tasks + "/" + thread); errors.Is(err, os.ErrNotExist) {
 				continue // the thread has ended
 			}
-			return childrenOf(os.Getpid()) // the kernel was built without it
+			return childrenAmongAll(parent) // the kernel was built without it
 		}
 		if err != nil {
 			return nil, err
@@ -137,8 +145,8 @@ func Children() ([]int, error) {
 	return pids, nil
 }
 
-// childrenOf finds the children of a process among all processes.
-func childrenOf(parent int) ([]int, error) {
+// childrenAmongAll finds the children of a process among all processes.
+func childrenAmongAll(parent int) ([]int, error) {
 	all, err := All()
 	if err != nil {
 		return nil, err
@@ -175,7 +183,7 @@ func Env(pid int, name string) (string, bool) {
 
 // list returns the names in a folder.
 func list(dir string) ([]string, error) {
-	f, err := os.Open(dir) //nolint:gosec // G304: the callers pass constants
+	f, err := os.Open(dir) //nolint:gosec // G304: the callers pass places below /proc
 	if err != nil {
 		return nil, err
 	}
