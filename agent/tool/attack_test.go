@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"opencode/agent/tool"
 )
 
@@ -145,6 +147,44 @@ func randomText(size int) string {
 		text[i] = "abababababababac\n"[random.IntN(17)]
 	}
 	return string(text)
+}
+
+// TestSearchBeyondItsMemory searches for expressions that need more states than
+// are remembered, in texts where that shows at any of their bytes.
+func TestSearchBeyondItsMemory(t *testing.T) {
+	t.Parallel()
+	dir, tree := project(t, map[string]string{"x": ""})
+	random := rand.New(rand.NewPCG(1, 2))
+	for _, pattern := range []string{`(a|b)*a(a|b){16}c`, `a[ab]{14}c`, `a[ab]{10}[ac][ab]{3}c`} {
+		plain := regexp.MustCompile(pattern)
+		for range 8 {
+			text := make([]byte, 200_000)
+			for i := range text {
+				text[i] = "ab"[random.IntN(2)]
+				if random.IntN(400) == 0 {
+					text[i] = "\n\n\n\nc"[random.IntN(5)]
+				}
+			}
+			if err := os.WriteFile(filepath.Join(dir, "x"), text, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			var want, got []int
+			for i, line := range strings.Split(string(text), "\n") {
+				if plain.MatchString(line) {
+					want = append(want, i+1)
+				}
+			}
+			_, err := tree.Search(t.Context(), tool.SearchQuery{Dir: ".", Pattern: pattern, MaxLines: 1 << 20}, func(m tool.FileMatches) bool {
+				for _, l := range m.Lines {
+					got = append(got, l.Number)
+				}
+				return true
+			})
+			if diff := cmp.Diff(want, got); err != nil || diff != "" {
+				t.Errorf("%s: %v, lines (-want +got):\n%s", pattern, err, diff)
+			}
+		}
+	}
 }
 
 // FuzzSearch searches one file for a pattern. What is found is checked against

@@ -193,8 +193,9 @@ func (s *scanner) together(lanes *[4][]byte, state *[4]int32, n int) bool {
 		to2, to3 := next[int(s2)+int(c2)], next[int(s3)+int(c3)]
 		if min(to0, to1, to2, to3) < s.dead {
 			if s.size > maxScannerSize {
-				return false // a step would forget the states of the other lanes
+				return false
 			}
+			// None may forget the states of the other lanes.
 			to0, to1, to2, to3 = s.known(to0, s0, c0), s.known(to1, s1, c1), s.known(to2, s2, c2), s.known(to3, s3, c3)
 			if min(to0, to1, to2, to3) < s.dead {
 				return false
@@ -209,7 +210,7 @@ func (s *scanner) together(lanes *[4][]byte, state *[4]int32, n int) bool {
 
 func (s *scanner) known(to, from int32, class uint8) int32 {
 	if to == stateUnknown {
-		return s.step(from, class)
+		return s.learn(from, class)
 	}
 	return to
 }
@@ -218,9 +219,14 @@ func (s *scanner) known(to, from int32, class uint8) int32 {
 func (s *scanner) alone(text []byte, state int32) bool {
 	for _, b := range text {
 		class := s.classes[b]
-		if state = s.known(s.next[int(state)+int(class)], state, class); state < s.dead {
+		to := s.next[int(state)+int(class)]
+		if to == stateUnknown {
+			to = s.step(state, class)
+		}
+		if to < s.dead {
 			return false
 		}
+		state = to
 	}
 	return true
 }
@@ -253,7 +259,8 @@ func (s *scanner) line(text []byte) int {
 	return -1
 }
 
-// step returns the state after a state and a byte of a class.
+// step returns the state after a state and a byte of a class. All other states
+// may be forgotten.
 func (s *scanner) step(state int32, class uint8) int32 {
 	if s.size > maxScannerSize {
 		set := s.sets[state/s.width]
@@ -262,6 +269,11 @@ func (s *scanner) step(state int32, class uint8) int32 {
 			state = s.state(set)
 		}
 	}
+	return s.learn(state, class)
+}
+
+// learn is step, and forgets nothing.
+func (s *scanner) learn(state int32, class uint8) int32 {
 	to := s.start
 	if class != s.newline {
 		to = s.after(s.sets[state/s.width], s.sample[class])
