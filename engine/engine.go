@@ -29,6 +29,10 @@ type Config struct {
 	// Default is the default policy, with its schemas. Required. The metadata of
 	// its rules is for people: it must say nothing to the compiler.
 	Default fs.FS
+	// Checked says that Default is the policy of this program, which its tests hold
+	// to every check of the compiler. Where nothing is added to it the checks are
+	// not made again.
+	Checked bool
 	// Dirs are the directories and bundles (*.tar.gz) of teams, added to the
 	// default.
 	Dirs []string

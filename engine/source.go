@@ -63,6 +63,8 @@ type sources struct {
 	only    bool
 	// serves says that the policy is to decide and nothing else.
 	serves bool
+	// checked says that there is nothing but a default that passed every check.
+	checked bool
 	// verification is nil unless every team's policy must be signed.
 	verification *Verification
 	// extensions are the modules that the policy can call, by name.
@@ -80,6 +82,7 @@ func everything(file) bool { return true }
 // sources reads those files of the policy from disk that are to be kept.
 func (c Config) sources(keep func(file) bool) (*sources, error) {
 	s := &sources{schemas: c.Default, only: c.Only != "", verification: c.Verification, extend: c.extend()}
+	s.checked = c.Checked && !s.only && len(c.Dirs) == 0
 	var errs []error
 	if c.Only == "" {
 		errs = append(errs, s.read(c.Default, "opencode", "", originDefault))

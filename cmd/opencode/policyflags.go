@@ -38,7 +38,7 @@ func (f *policyFlags) add(flags *pflag.FlagSet) {
 
 func (f *policyFlags) config() engine.Config {
 	return engine.Config{
-		Default: policies.FS, Dirs: f.dirs, Only: f.only, Verification: f.key.verification, CodeCache: codeCacheDir(),
+		Default: policies.FS, Checked: true, Dirs: f.dirs, Only: f.only, Verification: f.key.verification, CodeCache: codeCacheDir(),
 	}
 }
 
