@@ -33,15 +33,16 @@ type HTTP struct {
 // the most: a trick of spelling can lose a request, never win it.
 func FromRequest(now time.Time, p Principal, h HTTP) *Input {
 	remote := h.Remote.Unmap()
-	// One allocation for both: this is done for every request.
+	// One allocation for all: this is done for every request.
 	doc := &struct {
-		input   Input
-		request Request
+		input    Input
+		request  Request
+		segments [4]string
+		route    string
 	}{request: Request{
 		Method:    h.Method,
 		Path:      h.Path,
 		Canonical: isCanonical(h.Path),
-		Segments:  segments(h.Path),
 		Query:     publicQuery(h.Query),
 		Host:      h.Host,
 		Origin:    h.Origin,
@@ -51,9 +52,11 @@ func FromRequest(now time.Time, p Principal, h HTTP) *Input {
 		Directory: h.Directory,
 	}}
 	r := &doc.request
+	r.Segments = segments(doc.segments[:0:len(doc.segments)], h.Path)
 	if r.Canonical && h.Route != nil {
 		if pattern, ok := h.Route(h.Method, h.Path); ok {
-			r.Route = &pattern
+			doc.route = pattern
+			r.Route = &doc.route
 		}
 	}
 	doc.input = Input{Version: Version, Kind: KindRequest, Time: At(now), Principal: p.normal(), Request: r}
@@ -152,9 +155,10 @@ func unhex(c byte) (byte, bool) {
 	return 0, false
 }
 
-// segments undoes every trick of spelling: escapes within escapes, slashes and
-// backslashes that are escaped, empty and dot segments, parameters and case.
-func segments(path string) []string {
+// segments appends the segments of a path to a list. It undoes every trick of
+// spelling: escapes within escapes, slashes and backslashes that are escaped,
+// empty and dot segments, parameters and case.
+func segments(list []string, path string) []string {
 	for range 4 {
 		plain, err := url.PathUnescape(path)
 		if err != nil || plain == path {
@@ -162,7 +166,6 @@ func segments(path string) []string {
 		}
 		path = plain
 	}
-	list := make([]string, 0, min(strings.Count(path, "/"), 8))
 	for start, end := 0, 0; end <= len(path); end++ {
 		if end < len(path) && path[end] != '/' && path[end] != '\\' {
 			continue

@@ -19,7 +19,7 @@ import (
 // authenticate turns the credential of a request into a principal. No
 // credential makes an anonymous one, which is the policy's to judge; one that
 // is not valid is an error.
-func (s *Server) authenticate(r *http.Request) (policy.Principal, error) {
+func (s *Server) authenticate(r *http.Request, now time.Time) (policy.Principal, error) {
 	secret, found, err := credential(r)
 	if err != nil {
 		return policy.Principal{}, err
@@ -37,7 +37,6 @@ func (s *Server) authenticate(r *http.Request) (policy.Principal, error) {
 	case err != nil:
 		return policy.Principal{}, err
 	}
-	now := s.cfg.Now()
 	if err := s.cfg.Tokens.TouchToken(r.Context(), token.ID, now); err != nil {
 		// That a token was used is worth a line, not a refusal.
 		s.touchFailed.Do(func() {

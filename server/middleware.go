@@ -148,15 +148,27 @@ func passedBy(r *http.Request) passed {
 	return passed{}
 }
 
-// pass is a request on its way through the gate. The route that policy is told
-// of is looked for once, and the one that is gone to.
+// pass is a request on its way through the gate, and its context behind it. The
+// route that policy is told of is looked for once, and the one that is gone to.
 type pass struct {
+	context.Context
 	passed
 	server  *Server
 	handler http.HandlerFunc // of the route, nil if there is none
 	// route is what the router found, for [chi.URLParam], until the handler
 	// returns: the router keeps its own no longer either.
 	route *chi.Context
+}
+
+// Value is what the gate has found, else what the request's own context has.
+func (p *pass) Value(key any) any {
+	switch {
+	case key == (requestKey{}):
+		return p
+	case key == chi.RouteCtxKey && p.handler != nil:
+		return p.route
+	}
+	return p.Context.Value(key)
 }
 
 // find is the Route of [policy.HTTP].
@@ -180,15 +192,16 @@ func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) {
 // it sees a request that policy has not allowed.
 func (s *Server) gate(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		principal, err := s.identify(r)
+		now := s.cfg.Now()
+		principal, err := s.identify(r, now)
 		if err != nil {
 			s.fail(w, r, err)
 			return
 		}
-		p := &pass{passed: passed{principal: principal}, server: s}
+		p := &pass{Context: r.Context(), passed: passed{principal: principal}, server: s}
 		p.route, _ = s.found.Get().(*chi.Context)
 		p.route.Reset()
-		in := s.input(r, p)
+		in := s.input(r, now, p)
 		d, err := s.cfg.Gate.Decide(r.Context(), in)
 		if err != nil {
 			s.fail(w, r, fmt.Errorf("%w: %w", policy.ErrDenied, err))
@@ -201,11 +214,7 @@ func (s *Server) gate(next http.Handler) http.Handler {
 		if in.Request.Directory != nil {
 			p.directory = in.Request.Directory.Real
 		}
-		ctx := r.Context()
-		if p.handler != nil {
-			ctx = context.WithValue(ctx, chi.RouteCtxKey, p.route)
-		}
-		next.ServeHTTP(w, r.WithContext(context.WithValue(ctx, requestKey{}, p)))
+		next.ServeHTTP(w, r.WithContext(p))
 		s.found.Put(p.route)
 	})
 }
@@ -246,7 +255,7 @@ func (s *Server) verdict(r *http.Request, in *policy.Input, d policy.Decision) e
 }
 
 // input builds what policy is asked about.
-func (s *Server) input(r *http.Request, p *pass) *policy.Input {
+func (s *Server) input(r *http.Request, now time.Time, p *pass) *policy.Input {
 	h := policy.HTTP{
 		Method: r.Method, Path: r.URL.EscapedPath(), Route: p.find, Host: r.Host,
 		WebSocket: isWebSocket(r), Bytes: r.ContentLength, Directory: s.directory(r),
@@ -258,7 +267,7 @@ func (s *Server) input(r *http.Request, p *pass) *policy.Input {
 		h.Origin = &origins[0]
 	}
 	h.Remote = remoteOf(r)
-	return policy.FromRequest(s.cfg.Now(), p.principal, h)
+	return policy.FromRequest(now, p.principal, h)
 }
 
 // remoteOf returns where a request comes from; the local socket counts as

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/go-chi/chi/v5"
 
@@ -183,10 +184,10 @@ func ticketOf(r *http.Request) (tickets []string, id string) {
 // identify turns the credential of a request into a principal: a ticket where
 // one is shown, which is used up by that, else what authenticate takes. Nothing
 // is told of why a ticket is refused, nor whether the terminal exists.
-func (s *Server) identify(r *http.Request) (policy.Principal, error) {
+func (s *Server) identify(r *http.Request, now time.Time) (policy.Principal, error) {
 	tickets, id := ticketOf(r)
 	if len(tickets) == 0 {
-		return s.authenticate(r)
+		return s.authenticate(r, now)
 	}
 	directory := ""
 	if d := s.directory(r); d != nil {
@@ -209,7 +210,7 @@ func (s *Server) identify(r *http.Request) (policy.Principal, error) {
 	}
 	// A credential beside it must be of the same principal.
 	if _, found, err := credential(r); err != nil || found {
-		other, err := s.authenticate(r)
+		other, err := s.authenticate(r, now)
 		if err != nil || other.ID != p.ID || other.Kind != p.Kind {
 			return policy.Principal{}, fmt.Errorf("%w: %w", errUnauthenticated, agent.ErrTicket)
 		}

@@ -52,7 +52,7 @@ func (s *Server) stillValid(r *http.Request) bool {
 	if tickets, _ := ticketOf(r); len(tickets) > 0 {
 		return s.cfg.Agent.Valid(r.Context(), passedBy(r).principal)
 	}
-	p, err := s.authenticate(r)
+	p, err := s.authenticate(r, s.cfg.Now())
 	return err == nil && !p.Expired
 }
 
