@@ -36,7 +36,7 @@ func cachedInput() *policy.Input {
 func wholeKey(in *policy.Input) (string, bool) {
 	k := &key{}
 	inputShape().key(k, in)
-	return string(k.b), !k.isLost()
+	return string(k.bytes()), !k.isLost()
 }
 
 func keyOf(t *testing.T, in *policy.Input) string {

@@ -170,12 +170,12 @@ func (e *Engine) decide(ctx context.Context, snap *snapshot, in *policy.Input) (
 		q.decisions.bypasses.Add(1)
 		return e.evaluate(ctx, snap, in)
 	}
-	if d, ok := q.decisions.decision(k.b); ok {
+	if d, ok := q.decisions.decision(k.bytes()); ok {
 		return d, nil
 	}
 	d, err := e.evaluate(ctx, snap, in)
 	if err == nil {
-		q.decisions.keep(k.b, d)
+		q.decisions.keep(k.bytes(), d)
 	}
 	return d, err
 }

@@ -12,46 +12,74 @@ import (
 // that share a decision. Every text has its length before it and every list its
 // count, so that no two have one key.
 type key struct {
-	b []byte
-	// lost says that something has no exact form here, so that there is no key.
+	// A slice that grows would be written back for each fact, and whoever writes a
+	// pointer while the garbage collector marks pays for it.
+	room [keyBytes]byte
+	used int
+	// lost says that something has no exact form here, or no room, so that there
+	// is no key.
 	lost bool
 }
 
 const (
-	// keyRoom is how long a key may be to be made without an allocation.
-	keyRoom = 4 << 10
 	// keyBytes is the longest key. What is longer is decided each time.
 	keyBytes = 16 << 10
 	// keyDepth is how deep an argument may be nested.
 	keyDepth = 32
 )
 
-func newKey() any { return &key{b: make([]byte, 0, keyRoom)} }
+func newKey() any { return &key{} }
 
-func (k *key) reset() { k.b, k.lost = k.b[:0], false }
+func (k *key) reset() { k.used, k.lost = 0, false }
+
+// bytes returns the key, until it is reset.
+func (k *key) bytes() []byte { return k.room[:k.used] }
 
 // isLost reports whether there is no key.
-func (k *key) isLost() bool { return k.lost || len(k.b) > keyBytes }
+func (k *key) isLost() bool { return k.lost }
 
-func (k *key) number(n int64) { k.b = binary.AppendVarint(k.b, n) }
+func (k *key) number(n int64) {
+	if len(k.room)-k.used < binary.MaxVarintLen64 {
+		k.lost = true
+		return
+	}
+	k.used += binary.PutVarint(k.room[k.used:], n)
+}
 
-func (k *key) size(n int) { k.b = binary.AppendUvarint(k.b, uint64(n)) } //nolint:gosec // G115: a length is not negative
+func (k *key) size(n int) { k.unsigned(uint64(n)) } //nolint:gosec // G115: a length is not negative
+
+func (k *key) unsigned(n uint64) {
+	if len(k.room)-k.used < binary.MaxVarintLen64 {
+		k.lost = true
+		return
+	}
+	k.used += binary.PutUvarint(k.room[k.used:], n)
+}
+
+func (k *key) mark(c byte) {
+	if k.used == len(k.room) {
+		k.lost = true
+		return
+	}
+	k.room[k.used] = c
+	k.used++
+}
 
 func (k *key) flag(v bool) {
 	if v {
-		k.b = append(k.b, 1)
+		k.mark(1)
 		return
 	}
-	k.b = append(k.b, 0)
+	k.mark(0)
 }
 
 func (k *key) text(s string) {
 	k.size(len(s))
-	if len(k.b)+len(s) > keyBytes {
+	if len(s) > len(k.room)-k.used {
 		k.lost = true
 		return
 	}
-	k.b = append(k.b, s...)
+	k.used += copy(k.room[k.used:], s)
 }
 
 func (k *key) optional(s *string) {
@@ -71,8 +99,7 @@ func (k *key) texts(list []string) {
 func keyList[T any](k *key, list []T, each func(*key, *T)) {
 	k.size(len(list))
 	for i := range list {
-		if k.lost || len(k.b) > keyBytes {
-			k.lost = true
+		if k.lost {
 			return
 		}
 		each(k, &list[i])
@@ -99,39 +126,39 @@ func keyMap[V any](k *key, m map[string]V, each func(*key, V)) {
 func (k *key) value(v any) { k.nested(v, 0) }
 
 func (k *key) nested(v any, depth int) {
-	if depth > keyDepth || len(k.b) > keyBytes {
+	if depth > keyDepth || k.lost {
 		k.lost = true
 		return
 	}
 	switch v := v.(type) {
 	case nil:
-		k.b = append(k.b, 'z')
+		k.mark('z')
 	case bool:
-		k.b = append(k.b, 'b')
+		k.mark('b')
 		k.flag(v)
 	case string:
-		k.b = append(k.b, 's')
+		k.mark('s')
 		k.text(v)
 	case json.Number:
-		k.b = append(k.b, 'n')
+		k.mark('n')
 		k.text(string(v))
 	case float64:
-		k.b = append(k.b, 'f')
-		k.b = binary.LittleEndian.AppendUint64(k.b, math.Float64bits(v))
+		k.mark('f')
+		k.unsigned(math.Float64bits(v))
 	case int:
-		k.b = append(k.b, 'i')
+		k.mark('i')
 		k.number(int64(v))
 	case int64:
-		k.b = append(k.b, 'i')
+		k.mark('i')
 		k.number(v)
 	case []any:
-		k.b = append(k.b, 'a')
+		k.mark('a')
 		k.size(len(v))
 		for _, e := range v {
 			k.nested(e, depth+1)
 		}
 	case map[string]any:
-		k.b = append(k.b, 'o')
+		k.mark('o')
 		k.size(len(v))
 		var room [16]string
 		names := room[:0]
