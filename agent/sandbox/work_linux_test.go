@@ -136,12 +136,15 @@ func TestPrivateTemp(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
 	host(t, r.sandbox, sandbox.Write, sandbox.Sockets)
-	if !r.sandbox.Host().Namespaces || !strings.HasPrefix(r.project, "/tmp/") {
-		t.Skip("NOT TESTED: no namespaces, or temporary files are elsewhere")
+	if !r.sandbox.Host().Namespaces {
+		missing(t, "namespaces")
+	}
+	if !strings.HasPrefix(r.project, "/tmp/") {
+		missing(t, "temporary files in /tmp: TMPDIR puts them in "+os.TempDir())
 	}
 	var err error
 	if r.project, err = os.MkdirTemp("/var/tmp", "project"); err != nil { //nolint:usetesting // it must not be where temporary files are
-		t.Skipf("NOT TESTED: %v", err)
+		missing(t, "directory but /tmp for a project: "+err.Error())
 	}
 	defer func() { _ = os.RemoveAll(r.project) }() // a temporary directory
 	other := filepath.Join(r.home, "notes")        // below /tmp
