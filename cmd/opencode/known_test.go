@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -81,7 +82,7 @@ func TestKnownSecretsAreBounded(t *testing.T) {
 	// What is kept now is known, however much it is.
 	entries := map[string]map[string]string{}
 	for i := range 1000 {
-		entries[fmt.Sprint(i)] = map[string]string{"type": "api", "key": renewed(i)}
+		entries[strconv.Itoa(i)] = map[string]string{"type": "api", "key": renewed(i)}
 	}
 	text, err := json.Marshal(entries)
 	if err != nil {

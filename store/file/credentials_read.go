@@ -128,17 +128,7 @@ func (c *Credentials) readFile(path string) (data []byte, exists bool, err error
 			err = fmt.Errorf("%s: %w", path, err)
 		}
 	}()
-	// Opening what is no file can wait for ever.
-	info, err := os.Stat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, false, nil
-	case err != nil:
-		return nil, false, err
-	case !info.Mode().IsRegular():
-		return nil, false, fmt.Errorf("%w: not a regular file", store.ErrCorrupt)
-	}
-	f, err := os.Open(path) //nolint:gosec // the path is the operator's configuration
+	f, info, err := openRegular(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, false, nil
 	}
@@ -146,9 +136,6 @@ func (c *Credentials) readFile(path string) (data []byte, exists bool, err error
 		return nil, false, err
 	}
 	defer f.Close() //nolint:errcheck // nothing was written
-	if info, err = f.Stat(); err != nil {
-		return nil, false, err
-	}
 	if isOpenToOthers(info) {
 		if info, err = c.tighten(path, f, info); err != nil {
 			return nil, false, err
