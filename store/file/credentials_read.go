@@ -14,8 +14,13 @@ import (
 	"opencode/store"
 )
 
-// maxCredentialBytes bounds what is read and written.
-const maxCredentialBytes = 8 << 20
+const (
+	// maxCredentialBytes bounds what is read and written.
+	maxCredentialBytes = 8 << 20
+	// maxPutBytes bounds what new credentials can make of it, so that there is
+	// always room for a renewal: by then the old token may be worth nothing.
+	maxPutBytes = 1 << 20
+)
 
 var errTooLarge = fmt.Errorf("%w: larger than %d bytes", store.ErrCorrupt, maxCredentialBytes)
 
