@@ -9,12 +9,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path"
 	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"opencode/regular"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/bundle"
@@ -122,15 +123,7 @@ func (s *sources) readBundle(name string, o origin) error {
 }
 
 func openArchive(name string) ([]archived, error) {
-	// Opening a pipe waits for its other end, so what it is comes first.
-	info, err := os.Stat(name)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, errors.New("is not a regular file")
-	}
-	f, err := os.Open(name) //nolint:gosec // G304: whoever starts the program names it
+	f, _, err := regular.Open(name, regular.FollowLinks)
 	if err != nil {
 		return nil, err
 	}

@@ -1,11 +1,10 @@
 package extension
 
 import (
-	"errors"
 	"fmt"
-	"io"
-	"os"
 	"path/filepath"
+
+	"opencode/regular"
 )
 
 // ManifestFile is the name of the manifest in the folder of an extension. The
@@ -19,7 +18,7 @@ func ReadDir(dir string) (Manifest, []byte, error) {
 	if err != nil {
 		return Manifest{}, nil, err
 	}
-	text, err := readFile(filepath.Join(dir, ManifestFile), MaxManifestBytes)
+	text, err := regular.Read(filepath.Join(dir, ManifestFile), regular.FollowLinks, MaxManifestBytes)
 	if err != nil {
 		return Manifest{}, nil, err
 	}
@@ -30,24 +29,6 @@ func ReadDir(dir string) (Manifest, []byte, error) {
 	if name := filepath.Base(abs); m.Name != name {
 		return m, nil, fmt.Errorf("%s: names the module %q, but lies in the folder of %q", filepath.Join(dir, ManifestFile), m.Name, name)
 	}
-	module, err := readFile(filepath.Join(dir, m.Name+".wasm"), MaxModuleBytes)
+	module, err := regular.Read(filepath.Join(dir, m.Name+".wasm"), regular.FollowLinks, MaxModuleBytes)
 	return m, module, err
-}
-
-func readFile(name string, most int64) ([]byte, error) {
-	// Opening a pipe waits for its other end, so what it is comes first.
-	if info, err := os.Stat(name); err != nil {
-		return nil, err
-	} else if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: is not a regular file", name)
-	}
-	f, err := os.Open(name) //nolint:gosec // the user names the folder
-	if err != nil {
-		return nil, err
-	}
-	b, err := io.ReadAll(io.LimitReader(f, most+1))
-	if err == nil && int64(len(b)) > most {
-		err = fmt.Errorf("%s: has more than %d bytes", name, most)
-	}
-	return b, errors.Join(err, f.Close())
 }

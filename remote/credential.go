@@ -4,10 +4,11 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 	"unicode"
+
+	"opencode/regular"
 )
 
 // Credential says where the credential for a server is: in a variable of the
@@ -128,27 +129,20 @@ func (c Credential) text() (string, error) {
 }
 
 func readSecret(path string) (string, error) {
-	// Opening a pipe would wait for its other end, so what it is comes first.
-	info, err := os.Stat(path)
+	f, info, err := regular.Open(path, regular.FollowLinks)
 	if err != nil {
 		return "", err
 	}
-	if !info.Mode().IsRegular() {
-		return "", errors.New("is not a regular file")
-	}
+	defer f.Close() //nolint:errcheck // only read
 	if info.Mode().Perm()&0o077 != 0 {
 		return "", fmt.Errorf("its mode is %#o, so that others can read it; `chmod 600` closes it", info.Mode().Perm())
 	}
-	f, err := os.Open(path) //nolint:gosec // G304: the path is the operator's configuration
+	b, err := regular.ReadOpen(f, maxSecretBytes)
+	if errors.Is(err, regular.ErrTooLarge) {
+		return "", fmt.Errorf("%w: more than %d bytes", ErrTooLarge, maxSecretBytes)
+	}
 	if err != nil {
 		return "", err
-	}
-	b, err := io.ReadAll(io.LimitReader(f, maxSecretBytes+1))
-	if err = errors.Join(err, f.Close()); err != nil {
-		return "", err
-	}
-	if len(b) > maxSecretBytes {
-		return "", fmt.Errorf("%w: more than %d bytes", ErrTooLarge, maxSecretBytes)
 	}
 	return strings.TrimSpace(string(b)), nil
 }

@@ -390,7 +390,14 @@ func (s *Server) callback(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if _, err := s.pending.Finish(r.Context(), owner(r), key.Provider, m.ID, body.Code); err != nil {
+	// It can wait for minutes, in which the token may be deleted: whoever had it
+	// must not have the user's words sent under another account after that.
+	ctx, stop := s.whileValid(r)
+	defer stop()
+	if _, err = s.pending.Finish(ctx, owner(r), key.Provider, m.ID, body.Code); err != nil {
+		if cause := context.Cause(ctx); errors.Is(cause, errUnauthenticated) {
+			return cause
+		}
 		return signInError(key.Provider, err)
 	}
 	s.logSignIn(r, "signed in", key)

@@ -511,6 +511,34 @@ func TestSignInEndsWithTheServer(t *testing.T) {
 	}
 }
 
+// TestSignInEndsWithItsToken deletes the token of a client that waits: nobody
+// may finish what it has begun.
+func TestSignInEndsWithItsToken(t *testing.T) {
+	t.Parallel()
+	for name, method := range map[string]int{"loopback": byLoopback, "device": byDevice} {
+		r := newSignInRig(t)
+		a := r.authorize(r.write, method, "")
+		done, read := make(chan reply, 1), make(chan struct{})
+		// The server asks for the body once it is in the handler.
+		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{Got100Continue: func() { close(read) }})
+		req := r.request(ctx, http.MethodPost, "/provider/groq/oauth/callback", r.write, fmt.Sprintf(`{"method":%d}`, method))
+		req.Header.Set("Expect", "100-continue")
+		go func() { done <- r.send(req) }()
+		<-read
+		must(r.tokens.DeleteToken(t.Context(), "write"))(t)
+		(<-done).wantFailure(t, name+" by a token that was deleted", http.StatusUnauthorized, "UnauthorizedError")
+		if address := a.query(t, "redirect_uri"); address != "" {
+			if res, err := http.Get(address); err == nil {
+				_ = res.Body.Close()
+				t.Errorf("%s: the port still answers", name)
+			}
+		}
+		if got := r.connected(); got != "" {
+			t.Errorf("%s: connected %q, want nothing", name, got)
+		}
+	}
+}
+
 // TestNoCredentialLeaves signs in in each way while all events are read, and
 // looks for every secret in everything that is kept and said but the store.
 func TestNoCredentialLeaves(t *testing.T) {

@@ -15,7 +15,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -27,6 +26,7 @@ import (
 	"github.com/tailscale/hujson"
 
 	"opencode/provider"
+	"opencode/regular"
 )
 
 // maxBytes bounds the configuration file.
@@ -126,20 +126,11 @@ func Read(dir string) (Settings, error) {
 }
 
 func readFile(path string) ([]byte, error) {
-	// Opening something else than a file could wait for ever.
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
+	text, err := regular.Read(path, regular.FollowLinks, maxBytes)
+	if errors.Is(err, regular.ErrNotRegular) || errors.Is(err, regular.ErrTooLarge) {
+		err = fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%w: %s: is not a regular file", ErrInvalid, path)
-	}
-	f, err := os.Open(path) //nolint:gosec // G304: the path is the user's own
-	if err != nil {
-		return nil, err
-	}
-	text, err := io.ReadAll(io.LimitReader(f, maxBytes+1))
-	return text, errors.Join(err, f.Close())
+	return text, err
 }
 
 // Parse reads the text of a configuration file: JSON, in which comments and

@@ -261,7 +261,7 @@ func TestTerminals(t *testing.T) {
 	host(t, r.sandbox, sandbox.Write)
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
-		t.Skipf("NOT TESTED: %v", err)
+		missing(t, "terminal that can be opened: "+err.Error())
 	}
 	defer func() { _ = master.Close() }() // nothing was written
 	number, err := unix.IoctlGetUint32(int(master.Fd()), unix.TIOCGPTN)
@@ -453,7 +453,7 @@ func TestDescendants(t *testing.T) {
 // root, which holds namespaces to other rules.
 func TestAsNobody(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("this is not root already")
+		t.Skip("SKIPPED: only root can become somebody else; this package was tested without the rights of root already")
 	}
 	dir := t.TempDir()
 	program, err := os.ReadFile("/proc/self/exe")

@@ -213,6 +213,6 @@ func (r *rig) empty() {
 func needs(tb testing.TB, program string) {
 	tb.Helper()
 	if _, err := exec.LookPath(program); err != nil {
-		tb.Skipf("NOT TESTED: %v", err)
+		missing(tb, program)
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 
+	"opencode/regular"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -195,11 +197,7 @@ func listening() []string {
 // since there the command cannot write.
 func gitDirs(root string) []string {
 	link := filepath.Join(root, ".git")
-	info, err := os.Lstat(link)
-	if err != nil || !info.Mode().IsRegular() || info.Size() > maxGitFile {
-		return nil
-	}
-	text, err := os.ReadFile(link) //nolint:gosec // G304: the project is ours to read
+	text, err := regular.Read(link, regular.RefuseLinks, maxGitFile)
 	if err != nil {
 		return nil
 	}
@@ -214,8 +212,8 @@ func gitDirs(root string) []string {
 	if err != nil || within(dir, root) {
 		return nil
 	}
-	back, err := os.ReadFile(filepath.Join(dir, "gitdir")) //nolint:gosec // G304: its text goes nowhere
-	if err != nil || len(back) > maxGitFile {
+	back, err := regular.Read(filepath.Join(dir, "gitdir"), regular.RefuseLinks, maxGitFile)
+	if err != nil {
 		return nil
 	}
 	realLink, err := filepath.EvalSymlinks(strings.TrimSpace(string(back)))
@@ -235,7 +233,7 @@ const maxGitFile = 8 << 10
 
 func isRepository(dir string) bool {
 	for _, name := range []string{"HEAD", "objects", "refs"} {
-		if _, err := os.Lstat(filepath.Join(dir, name)); err != nil { //nolint:gosec // G703: it is only seen whether it is there
+		if _, err := os.Lstat(filepath.Join(dir, name)); err != nil {
 			return false
 		}
 	}

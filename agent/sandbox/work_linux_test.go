@@ -130,18 +130,44 @@ func TestTemporaryDirectory(t *testing.T) {
 	}
 }
 
+// TestLinkedWorkingTreeOfNothing has what a project says of its repository lead
+// to what is never read to its end: the command starts all the same.
+func TestLinkedWorkingTreeOfNothing(t *testing.T) {
+	t.Parallel()
+	for name, fill := range map[string]func(dir string) error{
+		"a pipe":   func(dir string) error { return syscall.Mkfifo(filepath.Join(dir, "gitdir"), 0o600) },
+		"a device": func(dir string) error { return os.Symlink("/dev/zero", filepath.Join(dir, "gitdir")) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, nil)
+			elsewhere := t.TempDir()
+			r.write(filepath.Join(r.project, ".git"), "gitdir: "+elsewhere+"\n", 0o600)
+			if err := fill(elsewhere); err != nil {
+				t.Fatal(err)
+			}
+			if out, err := r.shell("echo fine", &r.spec); err != nil || out != "fine\n" {
+				t.Errorf("%v\n%s", err, out)
+			}
+		})
+	}
+}
+
 // TestPrivateTemp checks that a project which is elsewhere has the directory for
 // temporary files that all programs share to itself, with what it grants.
 func TestPrivateTemp(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
 	host(t, r.sandbox, sandbox.Write, sandbox.Sockets)
-	if !r.sandbox.Host().Namespaces || !strings.HasPrefix(r.project, "/tmp/") {
-		t.Skip("NOT TESTED: no namespaces, or temporary files are elsewhere")
+	if !r.sandbox.Host().Namespaces {
+		missing(t, "namespaces")
+	}
+	if !strings.HasPrefix(r.project, "/tmp/") {
+		missing(t, "temporary files in /tmp: TMPDIR puts them in "+os.TempDir())
 	}
 	var err error
 	if r.project, err = os.MkdirTemp("/var/tmp", "project"); err != nil { //nolint:usetesting // it must not be where temporary files are
-		t.Skipf("NOT TESTED: %v", err)
+		missing(t, "directory but /tmp for a project: "+err.Error())
 	}
 	defer func() { _ = os.RemoveAll(r.project) }() // a temporary directory
 	other := filepath.Join(r.home, "notes")        // below /tmp

@@ -8,10 +8,10 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"github.com/spf13/pflag"
 
+	"opencode/regular"
 	"opencode/store"
 	"opencode/store/vault"
 )
@@ -88,16 +88,13 @@ const maxPIN = 4 << 10
 
 // readPIN reads a PIN from a file that nobody else may read.
 func readPIN(path string) (store.SecretText, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) //nolint:gosec // G304: the path is the operator's
+	f, info, err := regular.Open(path, regular.FollowLinks)
 	if err != nil {
 		return store.SecretText{}, fmt.Errorf("%s: %w", envAuthPINFile, err)
 	}
 	defer f.Close() //nolint:errcheck // it was only read
-	info, err := f.Stat()
 	switch {
-	case err != nil:
-		return store.SecretText{}, fmt.Errorf("%s: %w", envAuthPINFile, err)
-	case !info.Mode().IsRegular() || info.Size() > maxPIN:
+	case info.Size() > maxPIN:
 		return store.SecretText{}, fmt.Errorf("%s: %s is no file with a PIN", envAuthPINFile, path)
 	case info.Mode().Perm()&0o077 != 0:
 		return store.SecretText{}, fmt.Errorf("%s: others can read %s; close it by `chmod 600`, and change the PIN", envAuthPINFile, path)

@@ -93,7 +93,7 @@ func (k *keyboard) line(ctx context.Context, out io.Writer, question string, sho
 	var text []rune
 	drawn := ""
 	draw := func() {
-		if now := question + shown(string(text)); now != drawn || d.resized() {
+		if now := question + shown(string(text)); now != drawn || d.resized() || k.tty.resumed.Swap(false) {
 			drawn = now
 			d.draw(now)
 		}
@@ -136,7 +136,7 @@ func (k *keyboard) choose(ctx context.Context, out io.Writer, question string, o
 		return "", err
 	}
 	defer answered()
-	c := choice{question: question, options: options, drawing: newDrawing(out)}
+	c := choice{question: question, options: options, drawing: newDrawing(out), tty: k.tty}
 	c.narrow("")
 	last := question
 	defer func() { c.drawing.done(last) }()
@@ -189,6 +189,7 @@ type choice struct {
 	question string
 	options  []option
 	drawing  *drawing
+	tty      *tty
 	// text is what was typed, found the options that it leaves, the likeliest
 	// first, and at the one that Enter takes.
 	text  string
@@ -227,7 +228,7 @@ func (c *choice) move(by int) { c.at = max(min(c.at+by, len(c.found)-1), 0) }
 func (c *choice) rows() int { return max(min(maxChoices, c.drawing.height-3), 1) }
 
 func (c *choice) idle() {
-	if c.drawing.resized() {
+	if c.drawing.resized() || c.tty.resumed.Swap(false) {
 		c.draw()
 	}
 }

@@ -24,11 +24,16 @@ type tty struct {
 	// former is the mode that the terminal had, nil while it is in that. Guarded
 	// by mu.
 	former *unix.Termios
-	// forget ends what restores the mode when a signal kills. Guarded by mu.
+	// now is the mode that it has meanwhile. Guarded by mu.
+	now unix.Termios
+	// forget ends what restores the mode when a signal kills or stops. Guarded by mu.
 	forget func()
 	// over is set once the command has ended. A question that is still open
 	// then, as that for a code nobody waits for any more, is dropped.
 	over atomic.Bool
+	// resumed is set when the program was stopped and goes on: the shell has
+	// written over the question.
+	resumed atomic.Bool
 }
 
 // ask makes the terminal give each key at once, Ctrl-C as well. The function
@@ -45,14 +50,14 @@ func (t *tty) ask() (answered func(), err error) {
 		}
 		t.forget = t.restoreWhenKilled()
 	}
-	if err := t.set(ttySetMode, keyMode(*t.former, false)); err != nil {
+	if err := t.change(keyMode(*t.former, false)); err != nil {
 		return nil, err
 	}
 	return func() {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		if t.former != nil {
-			_ = t.set(ttySetMode, keyMode(*t.former, true)) // a terminal that is gone needs no mode
+			_ = t.change(keyMode(*t.former, true)) // a terminal that is gone needs no mode
 		}
 	}, nil
 }
@@ -65,12 +70,12 @@ func (t *tty) lend() (back func()) {
 	if t.former == nil {
 		return func() {}
 	}
-	_ = t.set(ttySetMode, *t.former) // the program does what it can
+	_ = t.change(*t.former) // the program does what it can
 	return func() {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		if t.former != nil {
-			_ = t.set(ttySetMode, keyMode(*t.former, true)) // the next question sets it
+			_ = t.change(keyMode(*t.former, true)) // the next question sets it
 		}
 	}
 }
@@ -80,17 +85,59 @@ func (t *tty) lend() (back func()) {
 func (t *tty) close() {
 	t.over.Store(true)
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	if t.former == nil {
+		t.mu.Unlock()
 		return
 	}
 	_ = t.set(ttySetAndDrop, *t.former) // a terminal that is gone needs no mode
 	t.former = nil
-	t.forget()
+	forget := t.forget
+	t.mu.Unlock()
+	// What it waits for may wait for the lock.
+	forget()
 }
 
-// restoreWhenKilled restores the mode before a signal kills the program that the
-// program does not handle. The function that it returns ends that.
+// change sets the mode. The lock must be held.
+func (t *tty) change(mode unix.Termios) error {
+	t.now = mode
+	return t.set(ttySetMode, mode)
+}
+
+// stop stops the program as SIGTSTP does, with the terminal in its former mode
+// meanwhile: not every shell sets its own, and none sets ours when it lets the
+// program go on, so that a secret would be shown as it is typed.
+func (t *tty) stop() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.former != nil {
+		_ = t.set(ttySetMode, *t.former) // a terminal that is gone needs no mode
+	}
+	if hasJobControl() {
+		resumed := make(chan os.Signal, 1)
+		signal.Notify(resumed, syscall.SIGCONT)
+		defer signal.Stop(resumed)
+		// The runtime does not give SIGTSTP back what it does by default.
+		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP) // to oneself it cannot fail
+		<-resumed
+	}
+	if t.former != nil {
+		_ = t.set(ttySetMode, t.now) // as above
+		t.resumed.Store(true)
+	}
+}
+
+// hasJobControl reports whether there is a shell that can have a program go on
+// which was stopped. Without one, SIGTSTP stops nobody.
+func hasJobControl() bool {
+	parent := os.Getppid()
+	theirs, err := unix.Getsid(parent)
+	ours, ownErr := unix.Getsid(0)
+	group, groupErr := syscall.Getpgid(parent)
+	return err == nil && ownErr == nil && groupErr == nil && theirs == ours && group != syscall.Getpgrp()
+}
+
+// restoreWhenKilled restores the mode before a signal kills or stops the program
+// that the program does not handle. The function that it returns ends that.
 func (t *tty) restoreWhenKilled() (end func()) {
 	killers := make(chan os.Signal, 1)
 	for _, s := range []os.Signal{syscall.SIGHUP, syscall.SIGQUIT} {
@@ -99,22 +146,33 @@ func (t *tty) restoreWhenKilled() (end func()) {
 			signal.Notify(killers, s)
 		}
 	}
+	stops := make(chan os.Signal, 1)
+	if !signal.Ignored(syscall.SIGTSTP) {
+		signal.Notify(stops, syscall.SIGTSTP)
+	}
 	done, ended := make(chan struct{}), make(chan struct{})
 	former := *t.former
 	go func() {
 		defer close(ended)
-		select {
-		case s := <-killers:
-			_ = t.set(ttySetAndDrop, former) // a terminal that is gone needs no mode
-			signal.Reset(s)
-			if number, ok := s.(syscall.Signal); ok {
-				_ = syscall.Kill(os.Getpid(), number) // to oneself it cannot fail
+		for {
+			select {
+			case s := <-killers:
+				_ = t.set(ttySetAndDrop, former) // a terminal that is gone needs no mode
+				signal.Reset(s)
+				if number, ok := s.(syscall.Signal); ok {
+					_ = syscall.Kill(os.Getpid(), number) // to oneself it cannot fail
+				}
+				return
+			case <-stops:
+				t.stop()
+			case <-done:
+				return
 			}
-		case <-done:
 		}
 	}()
 	return func() {
 		signal.Stop(killers)
+		defer signal.Stop(stops)
 		close(done)
 		<-ended
 	}

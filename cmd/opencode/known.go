@@ -32,7 +32,9 @@ func newRedactor(env func() []string, logger *slog.Logger) (*redact.Redactor, er
 }
 
 // knownSecrets are the values of the store of credentials and of an
-// environment. What was one of them stays one until the program ends.
+// environment. What was one of them stays one, as the last that were replaced
+// do: all would be without end, since tokens are renewed as long as the program
+// runs, and whoever may write a credential may write as many as they like.
 //
 // It is told of what its program reads and writes. What other programs write it
 // reads itself when a file has changed, through a store of its own: values is
@@ -41,8 +43,12 @@ func newRedactor(env func() []string, logger *slog.Logger) (*redact.Redactor, er
 type knownSecrets struct {
 	paths [2]string // the plain file and the encrypted one
 
-	mu   sync.Mutex
-	list []string // sorted
+	mu sync.Mutex
+	// fixed are those that no file has, and recent those that one has or had,
+	// the last that were told of at the end.
+	fixed, recent []string
+	// list is both, sorted. Nobody changes one that was given away.
+	list []string
 	// marks tell whether a file is another than the last time.
 	marks [2]mark
 	// read reads the files, without asking anybody; nil until follow.
@@ -58,6 +64,13 @@ type mark struct {
 	size int64
 }
 
+const (
+	// maxFormer bounds the bytes of values that are in no file any more; they are
+	// looked for in every line. A short one takes as much as one of shortValue.
+	maxFormer  = 1 << 20
+	shortValue = 1 << 10
+)
+
 // maxWait bounds how long a line of a log can wait for a store to open.
 const maxWait = 30 * time.Second
 
@@ -69,10 +82,10 @@ func newKnownSecrets(env func() []string, more ...string) (*knownSecrets, error)
 		return nil, err
 	}
 	path := filepath.Join(data, "auth.json")
-	c := &knownSecrets{paths: [2]string{path, path + file.SealedSuffix}, list: append(secretVariables(env()), more...)}
-	slices.Sort(c.list)
+	c := &knownSecrets{paths: [2]string{path, path + file.SealedSuffix}, fixed: append(secretVariables(env()), more...)}
+	c.fixed = append(c.fixed, secretsOf([]byte(os.Getenv(envAuthContent)))...)
 	c.marks = c.look()
-	c.add([]byte(os.Getenv(envAuthContent)))
+	c.keep(nil)
 	return c, nil
 }
 
@@ -107,20 +120,44 @@ func (c *knownSecrets) look() (marks [2]mark) {
 
 // add takes in the entries of a store, as JSON.
 func (c *knownSecrets) add(text []byte) {
+	if found := secretsOf(text); len(found) > 0 {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.keep(found)
+	}
+}
+
+// secretsOf returns the secrets of the entries of a store, as JSON.
+func secretsOf(text []byte) []string {
 	var entries map[string]any
 	if len(text) == 0 || json.Unmarshal(text, &entries) != nil {
-		return
+		return nil
 	}
 	var found []string
 	for _, entry := range entries {
 		found = appendEntry(found, entry)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	list := slices.Concat(c.list, found)
-	slices.Sort(list)
-	// Nobody changes a list that was given away.
-	c.list = slices.Compact(list)
+	return found
+}
+
+// keep takes in what is in a file now. The lock must be held.
+func (c *knownSecrets) keep(now []string) {
+	isNow := make(map[string]bool, len(now))
+	for _, value := range now {
+		isNow[value] = true
+	}
+	former := slices.DeleteFunc(c.recent, func(value string) bool { return isNow[value] })
+	from, size := len(former), 0
+	for from > 0 {
+		if size += max(len(former[from-1]), shortValue); size > maxFormer {
+			break
+		}
+		from--
+	}
+	c.recent = slices.AppendSeq(slices.Clone(former[from:]), maps.Keys(isNow))
+	c.list = slices.Concat(c.fixed, c.recent)
+	slices.Sort(c.list)
+	c.list = slices.Compact(c.list)
 }
 
 // values returns what is known. Whoever comes while the files are read gets

@@ -3,11 +3,14 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -49,6 +52,48 @@ func TestKnownSecretsOfEachKind(t *testing.T) {
 	c.add([]byte(`{"a": {"type": "api", "key": "the-next-key"}}`))
 	if got := c.values(); len(got) != len(want)+1 || !slices.Contains(got, "the-next-key") || !slices.Contains(got, "an-api-key") {
 		t.Errorf("values = %q, want those before and the next", got)
+	}
+}
+
+// TestKnownSecretsAreBounded renews one credential for longer than anything
+// runs, or as somebody does who may write and wants to fill the memory.
+func TestKnownSecretsAreBounded(t *testing.T) {
+	c, _ := newKnown(t)
+	renewed := func(i int) string { return fmt.Sprintf("%d-%s", i, strings.Repeat("x", 4000)) }
+	for i := range 1000 {
+		c.add(fmt.Appendf(nil, `{"stays": {"type": "api", "key": "what-stays"}, "a": {"type": "oauth", "access": %q, "refresh": "r-%d"}}`, renewed(i), i))
+	}
+	list := c.values()
+	size := 0
+	for _, value := range list {
+		size += len(value)
+	}
+	if size > 1<<20 {
+		t.Errorf("%d values have %d bytes", len(list), size)
+	}
+	for _, value := range []string{"of-the-environment", "what-stays", renewed(999), renewed(998), renewed(900), "r-999", "r-900"} {
+		if !slices.Contains(list, value) {
+			t.Errorf("%.12s is not known", value)
+		}
+	}
+	if slices.Contains(list, renewed(0)) {
+		t.Error("the oldest is known still")
+	}
+	// What is kept now is known, however much it is.
+	entries := map[string]map[string]string{}
+	for i := range 1000 {
+		entries[strconv.Itoa(i)] = map[string]string{"type": "api", "key": renewed(i)}
+	}
+	text, err := json.Marshal(entries)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.add(text)
+	list = c.values()
+	for i := range 1000 {
+		if _, found := slices.BinarySearch(list, renewed(i)); !found {
+			t.Fatalf("key %d is not known", i)
+		}
 	}
 }
 

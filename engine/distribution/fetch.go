@@ -20,6 +20,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/logging"
 	"github.com/open-policy-agent/opa/v1/plugins/rest"
 
+	"opencode/regular"
 	"opencode/remote"
 )
 
@@ -130,7 +131,7 @@ func (f *fetcher) data(update download.Update) ([]byte, error) {
 		return f.exchange.take(), nil
 	}
 	// The etag is the digest of the layer, by which it is kept.
-	data, err := readFile(filepath.Join(f.store, "blobs", "sha256", filepath.Base(update.ETag)), f.cfg.MaxBytes)
+	data, err := regular.Read(filepath.Join(f.store, "blobs", "sha256", filepath.Base(update.ETag)), regular.RefuseLinks, f.cfg.MaxBytes)
 	if err == nil && sum(data) != update.ETag {
 		err = errors.New("the bundle is not what its digest says")
 	}

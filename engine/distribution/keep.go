@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -15,6 +14,8 @@ import (
 
 	"github.com/gofrs/flock"
 	"github.com/open-policy-agent/opa/v1/bundle"
+
+	"opencode/regular"
 )
 
 // keep is where the last good bundle of a source is.
@@ -97,7 +98,7 @@ func (k keep) recover() error {
 
 // read returns the bundle that is kept, which must still be good.
 func (k keep) read(v *bundle.VerificationConfig) (kept, error) {
-	data, err := readFile(k.path(), defaultMaxBytes)
+	data, err := regular.Read(k.path(), regular.RefuseLinks, defaultMaxBytes)
 	if err != nil {
 		return kept{}, err
 	}
@@ -112,7 +113,7 @@ func (k keep) read(v *bundle.VerificationConfig) (kept, error) {
 	out.confirmed = info.ModTime()
 	// What is known of another bundle, or not at all, is not used: the server is
 	// then asked for the whole.
-	text, err := readFile(k.record(), maxRecord)
+	text, err := regular.Read(k.record(), regular.RefuseLinks, maxRecord)
 	var r record
 	if err == nil && json.Unmarshal(text, &r) == nil && r.SHA256 == out.sum {
 		out.etag, out.confirmed = r.ETag, r.Confirmed
@@ -137,7 +138,7 @@ type replacement struct {
 func (k keep) replace(candidate string, b kept) (*replacement, error) {
 	r := &replacement{keep: k}
 	var err error
-	if r.record, err = readFile(k.record(), maxRecord); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if r.record, err = regular.Read(k.record(), regular.RefuseLinks, maxRecord); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	err = os.Link(k.path(), k.previous())
@@ -192,25 +193,6 @@ func (k keep) note(b kept) error {
 func sum(b []byte) string {
 	s := sha256.Sum256(b)
 	return hex.EncodeToString(s[:])
-}
-
-func readFile(path string, limit int64) ([]byte, error) {
-	info, err := os.Lstat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: is not a regular file", path)
-	}
-	f, err := os.Open(path) //nolint:gosec // G304: the path is the program's own
-	if err != nil {
-		return nil, err
-	}
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err == nil && int64(len(b)) > limit {
-		err = fmt.Errorf("%s: is larger than %d bytes", path, limit)
-	}
-	return b, errors.Join(err, f.Close())
 }
 
 // writeFile replaces a file as a whole, durably.

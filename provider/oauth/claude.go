@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -18,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"opencode/regular"
 	"opencode/store"
 )
 
@@ -210,7 +210,7 @@ func (s *ClaudeSession) read(ctx context.Context) (t claudeTokens, found bool, e
 			s.cfg.Logger.WarnContext(ctx, "the keychain cannot be read", "error", err)
 		}
 	}
-	text, err := readSmall(s.path)
+	text, err := regular.Read(s.path, regular.FollowLinks, maxFileBytes)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return claudeTokens{}, false, nil
@@ -255,30 +255,6 @@ func localTokens(members map[string]json.RawMessage, accessName, expiresName str
 		t.expires = unix(int64(at))
 	}
 	return t, nil
-}
-
-// readSmall reads a regular file of bounded size.
-func readSmall(path string) ([]byte, error) {
-	// Opening something else than a file could wait for ever.
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: is not a regular file", path)
-	}
-	f, err := os.Open(path) //nolint:gosec // G304: the path is the user's own
-	if err != nil {
-		return nil, err
-	}
-	text, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
-	if err := errors.Join(err, f.Close()); err != nil {
-		return nil, err
-	}
-	if len(text) > maxFileBytes {
-		return nil, fmt.Errorf("%s: is larger than %d bytes", path, maxFileBytes)
-	}
-	return text, nil
 }
 
 // sessionOf is the credential of the session, other than the rejected one.

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"opencode/regular"
 	"opencode/store"
 )
 
@@ -29,7 +30,7 @@ func (c *Client) profileCredential(m Method, profile, cliProfile string) (store.
 	signIn := "run `ant auth login` and try again"
 	if cliProfile == "" {
 		cliProfile = "default"
-		text, err := readSmall(filepath.Join(dir, "active_config"))
+		text, err := regular.Read(filepath.Join(dir, "active_config"), regular.FollowLinks, maxFileBytes)
 		switch {
 		case err == nil && strings.TrimSpace(string(text)) != "":
 			cliProfile = strings.TrimSpace(string(text))
@@ -44,7 +45,7 @@ func (c *Client) profileCredential(m Method, profile, cliProfile string) (store.
 	if err != nil {
 		return store.Credential{}, err
 	}
-	text, err := readSmall(path)
+	text, err := regular.Read(path, regular.FollowLinks, maxFileBytes)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return store.Credential{}, hinted(fmt.Errorf("anthropic profile %q: %w", cliProfile, store.ErrNotExist), signIn)
@@ -81,7 +82,7 @@ func (c *Client) cliDir() (string, error) {
 // unless its configuration says another.
 func credentialsPath(dir, profile string) (string, error) {
 	usual := filepath.Join(dir, "credentials", profile+".json")
-	text, err := readSmall(filepath.Join(dir, "configs", profile+".json"))
+	text, err := regular.Read(filepath.Join(dir, "configs", profile+".json"), regular.FollowLinks, maxFileBytes)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return usual, nil

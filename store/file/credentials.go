@@ -160,7 +160,11 @@ func (c *Credentials) PutCredential(ctx context.Context, given store.Credential)
 	if err == nil {
 		err = c.locked(ctx, given.CredentialKey, func() error {
 			return c.write(ctx, func(s content) (object, error) {
-				return s.target().withEntry(given.CredentialKey, raw), nil
+				now := s.target().withEntry(given.CredentialKey, raw)
+				if size := now.size(); size > maxPutBytes && size > s.target().size() {
+					return nil, fmt.Errorf("%w: all credentials would have more than %d bytes; forget one first", store.ErrCredential, maxPutBytes)
+				}
+				return now, nil
 			})
 		})
 	}

@@ -2,8 +2,8 @@ package file
 
 import (
 	"bytes"
+	"crypto/hmac"
 	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"io/fs"
@@ -16,15 +16,34 @@ import (
 // The original program keeps of an entry only the members that it knows, and
 // writes the whole file anew when it signs in to anything. What a refresh of
 // ours needs, the method and its metadata, would be gone with that. So they
-// stand in a file beside the plain one as well, each bound to the secret of its
-// entry: where another program put in another credential, they do not count. It
-// holds no secret, and nothing is lost for good without it.
+// stand in a file beside the plain one as well. It holds no secret, and nothing
+// is lost for good without it.
+//
+// They say where a refresh token is sent. So each entry's facts are bound to it
+// by an HMAC that its secret is the key of: those that somebody wrote who does
+// not know the secret do not count, nor those of an earlier secret, as where
+// another program put in another credential, nor those of another entry, nor
+// those without an HMAC. Where nothing is known of a credential, its provider
+// says where it is renewed, or it has to be signed in anew.
 
 // factsSuffix is what the name of that file has after that of the plain one.
 const factsSuffix = ".facts"
 
-// ownMembers are the members of an entry that the original does not keep.
-func ownMembers() []string { return []string{"method", "created", "metadata"} }
+// factsMAC is the member of an entry's facts that binds them to it.
+const factsMAC = "mac"
+
+var errNoSecret = errors.New("the entry has no secret")
+
+// ownMembers returns the members that the original does not keep, in one order.
+func (o object) ownMembers() object {
+	var own object
+	for _, name := range []string{"method", "created", "metadata"} {
+		if raw := o.get(name); raw != nil {
+			own = append(own, member{name, raw})
+		}
+	}
+	return own
+}
 
 // withFacts returns the entries of the plain file with the members that
 // another program dropped.
@@ -46,17 +65,21 @@ func (c *Credentials) withFacts(plain object) object {
 		if err != nil {
 			continue
 		}
-		of, err := encodeText(fingerprint(m.raw))
-		if err != nil || !bytes.Equal(fact.get("of"), of) {
-			continue
-		}
 		entry, err := decodeObject(m.raw)
 		if err != nil {
 			continue
 		}
-		for _, name := range ownMembers() {
-			if raw := fact.get(name); raw != nil && entry.get(name) == nil {
-				entry = entry.with(name, raw)
+		var given []byte
+		if err := json.Unmarshal(fact.get(factsMAC), &given); err != nil {
+			continue
+		}
+		fact = fact.ownMembers()
+		if mac, err := macOfFacts(m.name, entry, fact); err != nil || !hmac.Equal(given, mac) {
+			continue
+		}
+		for _, own := range fact {
+			if entry.get(own.name) == nil {
+				entry = entry.with(own.name, own.raw)
 			}
 		}
 		if raw, err := entry.encode(); err == nil {
@@ -73,24 +96,25 @@ func (c *Credentials) saveFacts(plain object) error {
 	var facts object
 	for _, m := range plain {
 		entry, err := decodeObject(m.raw)
-		of := fingerprint(m.raw)
-		if err != nil || of == "" {
+		if err != nil {
 			continue
 		}
-		fact := object{}
-		for _, name := range ownMembers() {
-			if raw := entry.get(name); raw != nil {
-				fact = fact.with(name, raw)
-			}
-		}
+		fact := entry.ownMembers()
 		if len(fact) == 0 {
 			continue
 		}
-		text, err := encodeText(of)
+		mac, err := macOfFacts(m.name, entry, fact)
+		if errors.Is(err, errNoSecret) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
-		raw, err := fact.with("of", text).encode()
+		text, err := encodeText(mac)
+		if err != nil {
+			return err
+		}
+		raw, err := fact.with(factsMAC, text).encode()
 		if err != nil {
 			return err
 		}
@@ -113,20 +137,43 @@ func (c *Credentials) saveFacts(plain object) error {
 	return replaceLinked(path, data)
 }
 
-// fingerprint stands for the secret of an entry, "" if it has none.
-func fingerprint(raw json.RawMessage) string {
-	entry, err := decodeObject(raw)
-	if err != nil {
-		return ""
+// macOfFacts returns what binds the own members to the entry of that name. It
+// returns [errNoSecret] for an entry that nobody can be bound to.
+func macOfFacts(name string, entry, own object) ([]byte, error) {
+	kind, secret := entry.secret()
+	if secret == "" {
+		return nil, errNoSecret
 	}
+	what, err := encodeText([]string{"auth.json.facts 1", name, string(kind)})
+	if err != nil {
+		return nil, err
+	}
+	raw, err := own.encode()
+	if err != nil {
+		return nil, err
+	}
+	text := bytes.NewBuffer(what)
+	// Both are JSON, so none can be read in another way; the file has them
+	// indented.
+	if err := json.Compact(text, raw); err != nil {
+		return nil, err
+	}
+	mac := hmac.New(sha256.New, []byte(secret))
+	mac.Write(text.Bytes())
+	return mac.Sum(nil), nil
+}
+
+// secret returns the kind of an entry and what of it stays until there is
+// another login or a renewal, "" if there is none.
+func (o object) secret() (kind store.CredentialKind, secret string) {
 	text := func(name string) string {
 		var s string
 		// What is no text is no secret.
-		_ = json.Unmarshal(entry.get(name), &s)
+		_ = json.Unmarshal(o.get(name), &s)
 		return s
 	}
-	kind, secret := text("type"), ""
-	switch store.CredentialKind(kind) {
+	kind = store.CredentialKind(text("type"))
+	switch kind {
 	case store.CredentialAPI:
 		secret = text("key")
 	case store.CredentialOAuth:
@@ -136,9 +183,5 @@ func fingerprint(raw json.RawMessage) string {
 	case store.CredentialWellKnown:
 		secret = text("token")
 	}
-	if secret == "" {
-		return ""
-	}
-	sum := sha256.Sum256([]byte(kind + "\x00" + secret))
-	return hex.EncodeToString(sum[:])
+	return kind, secret
 }

@@ -1,6 +1,8 @@
 package file_test
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"io/fs"
@@ -102,6 +104,127 @@ func TestWhatOthersDrop(t *testing.T) {
 	}
 	if _, err := os.Stat(path + ".facts"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the facts of an encrypted store: %v, want none", err)
+	}
+}
+
+// TestFactsThatSomebodyElseWrote changes each fact, as somebody does who can
+// write the file of facts and nothing else: to name another issuer would send it
+// the refresh token.
+func TestFactsThatSomebodyElseWrote(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), authName)
+	s := openCredentials(t, file.CredentialsConfig{Path: path})
+	for provider, metadata := range map[string]map[string]string{"corp": {"issuer": "https://id.example"}, "other": {"issuer": "https://other.example"}} {
+		c := store.Credential{
+			CredentialKey: store.CredentialKey{Provider: provider}, Kind: store.CredentialOAuth, Method: "oidc", Created: time.UnixMilli(1795188323000).UTC(),
+			Refresh: store.NewSecretText("refresh-secret-of-" + provider), Metadata: metadata,
+		}
+		if err := s.PutCredential(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rewrite(t, path, func(map[string]map[string]any) {})
+	good, err := os.ReadFile(path + ".facts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(facts map[string]map[string]any){
+		"issuer": func(facts map[string]map[string]any) {
+			facts["corp"]["metadata"] = map[string]any{"issuer": "https://evil.example"}
+		},
+		"one more": func(facts map[string]map[string]any) {
+			facts["corp"]["metadata"].(map[string]any)["client_id"] = "evil"
+		},
+		"method":               func(facts map[string]map[string]any) { facts["corp"]["method"] = "anthropic-claude" },
+		"created":              func(facts map[string]map[string]any) { facts["corp"]["created"] = 1 },
+		"none of the metadata": func(facts map[string]map[string]any) { delete(facts["corp"], "metadata") },
+		"of another entry":     func(facts map[string]map[string]any) { facts["corp"] = facts["other"] },
+		"unbound":              func(facts map[string]map[string]any) { delete(facts["corp"], "mac") },
+		"bound to nothing":     func(facts map[string]map[string]any) { facts["corp"]["mac"] = "" },
+		"by the hash of the secret, as anybody can copy it": func(facts map[string]map[string]any) {
+			delete(facts["corp"], "mac")
+			sum := sha256.Sum256([]byte("oauth\x00refresh-secret-of-corp"))
+			facts["corp"]["of"] = hex.EncodeToString(sum[:])
+		},
+	} {
+		var facts map[string]map[string]any
+		if err := json.Unmarshal(good, &facts); err != nil {
+			t.Fatal(err)
+		}
+		change(facts)
+		text, err := json.Marshal(facts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, path+".facts", string(text), 0o600)
+		got, err := s.Credential(t.Context(), "corp", "")
+		if err != nil || got.Method != "" || got.Metadata != nil || !got.Created.IsZero() {
+			t.Errorf("%s: %v by %q of %v with %v, %v, want that nothing is known of it", name, got, got.Method, got.Created, got.Metadata, err)
+		}
+	}
+	write(t, path+".facts", string(good), 0o600)
+	if got, err := s.Credential(t.Context(), "corp", ""); err != nil || got.Metadata["issuer"] != "https://id.example" {
+		t.Errorf("with the facts as they were: %v, %v, want the issuer", got.Metadata, err)
+	}
+}
+
+// TestFactsOfOneSecret swaps the facts of two profiles that have the same key.
+func TestFactsOfOneSecret(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), authName)
+	s := openCredentials(t, file.CredentialsConfig{Path: path})
+	for profile, method := range map[string]string{"a": "console", "b": "api"} {
+		c := store.Credential{CredentialKey: store.CredentialKey{Provider: "corp", Profile: profile}, Kind: store.CredentialAPI, Key: store.NewSecretText("one-key"), Method: method}
+		if err := s.PutCredential(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rewrite(t, path, func(map[string]map[string]any) {})
+	var facts map[string]json.RawMessage
+	text, err := os.ReadFile(path + ".facts")
+	if err == nil {
+		err = json.Unmarshal(text, &facts)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	facts["corp#a"], facts["corp#b"] = facts["corp#b"], facts["corp#a"]
+	if text, err = json.Marshal(facts); err != nil {
+		t.Fatal(err)
+	}
+	write(t, path+".facts", string(text), 0o600)
+	for _, profile := range []string{"a", "b"} {
+		if got, err := s.Credential(t.Context(), "corp", profile); err != nil || got.Method != "" {
+			t.Errorf("%s: method %q, %v, want that nothing is known of it", profile, got.Method, err)
+		}
+	}
+}
+
+// TestFactsOfRenewals renews with another refresh token and with the same, each
+// time before another program writes.
+func TestFactsOfRenewals(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), authName)
+	s := openCredentials(t, file.CredentialsConfig{Path: path})
+	key := store.CredentialKey{Provider: "corp"}
+	if err := s.PutCredential(t.Context(), store.Credential{
+		CredentialKey: key, Kind: store.CredentialOAuth, Method: "oidc",
+		Access: store.NewSecretText("a0"), Refresh: store.NewSecretText("r0"), Metadata: map[string]string{"issuer": "https://id.example"},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for _, pair := range [][2]string{{"a1", "r1"}, {"a2", "r1"}, {"a3", ""}, {"a4", ""}} {
+		_, err := s.UpdateCredential(t.Context(), key, func(c *store.Credential) error {
+			c.Access, c.Refresh = store.NewSecretText(pair[0]), store.NewSecretText(pair[1])
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rewrite(t, path, func(map[string]map[string]any) {})
+		if got, err := s.Credential(t.Context(), "corp", ""); err != nil || got.Method != "oidc" || got.Metadata["issuer"] != "https://id.example" {
+			t.Errorf("renewed to %v: by %q with %v, %v", pair, got.Method, got.Metadata, err)
+		}
 	}
 }
 

@@ -99,6 +99,15 @@ func encodeText(v any) (json.RawMessage, error) {
 	return bytes.TrimSpace(b.Bytes()), nil
 }
 
+// size returns about how many bytes the object takes.
+func (o object) size() int {
+	size := 0
+	for _, m := range o {
+		size += len(m.name) + len(m.raw)
+	}
+	return size
+}
+
 func (o object) get(name string) json.RawMessage {
 	if i := slices.IndexFunc(o, func(m member) bool { return m.name == name }); i >= 0 {
 		return o[i].raw

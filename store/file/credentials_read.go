@@ -14,8 +14,13 @@ import (
 	"opencode/store"
 )
 
-// maxCredentialBytes bounds what is read and written.
-const maxCredentialBytes = 8 << 20
+const (
+	// maxCredentialBytes bounds what is read and written.
+	maxCredentialBytes = 8 << 20
+	// maxPutBytes bounds what new credentials can make of it, so that there is
+	// always room for a renewal: by then the old token may be worth nothing.
+	maxPutBytes = 1 << 20
+)
 
 var errTooLarge = fmt.Errorf("%w: larger than %d bytes", store.ErrCorrupt, maxCredentialBytes)
 
@@ -128,17 +133,7 @@ func (c *Credentials) readFile(path string) (data []byte, exists bool, err error
 			err = fmt.Errorf("%s: %w", path, err)
 		}
 	}()
-	// Opening what is no file can wait for ever.
-	info, err := os.Stat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, false, nil
-	case err != nil:
-		return nil, false, err
-	case !info.Mode().IsRegular():
-		return nil, false, fmt.Errorf("%w: not a regular file", store.ErrCorrupt)
-	}
-	f, err := os.Open(path) //nolint:gosec // the path is the operator's configuration
+	f, info, err := openRegular(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, false, nil
 	}
@@ -146,9 +141,6 @@ func (c *Credentials) readFile(path string) (data []byte, exists bool, err error
 		return nil, false, err
 	}
 	defer f.Close() //nolint:errcheck // nothing was written
-	if info, err = f.Stat(); err != nil {
-		return nil, false, err
-	}
 	if isOpenToOthers(info) {
 		if info, err = c.tighten(path, f, info); err != nil {
 			return nil, false, err

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -180,6 +181,44 @@ func TestFormOfOthers(t *testing.T) {
 	want := "{\n  \"o\": {\n    \"type\": \"oauth\",\n    \"refresh\": \"\",\n    \"access\": \"a<&>\",\n    \"expires\": 0\n  }\n}\n"
 	if diff := cmp.Diff(want, read(t, path)); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestRoomForRenewals fills the store as somebody does who may put credentials:
+// what is there can still be renewed, since a server that rotates has forgotten
+// the old token by then, and be replaced and deleted.
+func TestRoomForRenewals(t *testing.T) {
+	t.Parallel()
+	for name, cfg := range map[string]file.CredentialsConfig{"plain": {}, "encrypted": {Sealer: &reverser{}, SealNew: true}} {
+		cfg.Path = filepath.Join(t.TempDir(), authName)
+		s := openCredentials(t, cfg)
+		key := store.CredentialKey{Provider: "renewed"}
+		if err := s.PutCredential(t.Context(), store.Credential{CredentialKey: key, Kind: store.CredentialOAuth, Refresh: store.NewSecretText("r")}); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		n := 0
+		for ; err == nil && n < 200; n++ {
+			err = s.PutCredential(t.Context(), store.Credential{
+				CredentialKey: store.CredentialKey{Provider: "p" + strconv.Itoa(n)}, Kind: store.CredentialAPI, Key: store.NewSecretText(strings.Repeat("k", store.MaxSecretText)),
+			})
+		}
+		if !errors.Is(err, store.ErrCredential) || n < 10 {
+			t.Errorf("%s: put %d = %v, want ErrCredential", name, n, err)
+		}
+		_, renewErr := s.UpdateCredential(t.Context(), key, func(c *store.Credential) error {
+			c.Refresh, c.Access = store.NewSecretText(strings.Repeat("r", store.MaxSecretText)), store.NewSecretText(strings.Repeat("a", store.MaxSecretText))
+			return nil
+		})
+		if renewErr != nil {
+			t.Errorf("%s: a renewal of a full store = %v", name, renewErr)
+		}
+		if err := s.PutCredential(t.Context(), store.Credential{CredentialKey: store.CredentialKey{Provider: "p0"}, Kind: store.CredentialAPI, Key: store.NewSecretText("k")}); err != nil {
+			t.Errorf("%s: a shorter key in a full store = %v", name, err)
+		}
+		if err := s.DeleteCredential(t.Context(), store.CredentialKey{Provider: "p1"}); err != nil {
+			t.Errorf("%s: delete from a full store = %v", name, err)
+		}
 	}
 }
 

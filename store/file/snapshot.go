@@ -14,6 +14,7 @@ import (
 	"slices"
 	"time"
 
+	"opencode/regular"
 	"opencode/store"
 )
 
@@ -169,22 +170,12 @@ func (t *Tokens) read(old *snapshot, now time.Time) *snapshot {
 
 // readFile reads a file that only its owner can change.
 func readFile(path string) (data []byte, info fs.FileInfo, err error) {
-	// Opening what is no file can wait for ever.
-	if info, err = os.Stat(path); err != nil {
-		return nil, nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, nil, fmt.Errorf("%w: not a regular file", store.ErrCorrupt)
-	}
-	f, err := os.Open(path) //nolint:gosec // the path is the operator's configuration
+	// Only of the open file is it sure that its content is what is read below.
+	f, info, err := openRegular(path)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer f.Close() //nolint:errcheck // nothing was written
-	// Only of the open file is it sure that its content is what is read below.
-	if info, err = f.Stat(); err != nil {
-		return nil, nil, err
-	}
 	if err := checkAccess(path, info); err != nil {
 		return nil, nil, err
 	}
@@ -201,6 +192,15 @@ func readFile(path string) (data []byte, info fs.FileInfo, err error) {
 		return nil, nil, fmt.Errorf("%w: larger than %d bytes", store.ErrCorrupt, maxFileBytes)
 	}
 	return b.Bytes(), info, nil
+}
+
+// openRegular opens a file, or what a link leads to. What is none is [store.ErrCorrupt].
+func openRegular(path string) (*os.File, fs.FileInfo, error) {
+	f, info, err := regular.Open(path, regular.FollowLinks)
+	if errors.Is(err, regular.ErrNotRegular) {
+		err = fmt.Errorf("%w: not a regular file", store.ErrCorrupt)
+	}
+	return f, info, err
 }
 
 // update changes the file under its lock: change gets what is in it then, must

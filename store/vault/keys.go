@@ -18,6 +18,7 @@ import (
 	"filippo.io/age"
 	"filippo.io/age/plugin"
 
+	"opencode/regular"
 	"opencode/store"
 	"opencode/store/file"
 )
@@ -314,24 +315,28 @@ const maxKeyBytes = 64 << 10
 
 // readKey reads a key file that nobody else may read, and sees to that.
 func (v *Vault) readKey(path string) ([]byte, error) {
-	info, err := os.Stat(path)
+	f, info, err := regular.Open(path, regular.FollowLinks)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("%w: its key file %s does not exist; restore it from a backup, or move the encrypted file away and sign in again", store.ErrLocked, path)
+	case errors.Is(err, regular.ErrNotRegular):
+		return nil, fmt.Errorf("%w: %s is no key file", store.ErrLocked, path)
 	case err != nil:
 		return nil, fmt.Errorf("%w: key file: %w", store.ErrLocked, err)
-	case !info.Mode().IsRegular() || info.Size() > maxKeyBytes:
-		return nil, fmt.Errorf("%w: %s is no key file", store.ErrLocked, path)
 	}
+	defer f.Close() //nolint:errcheck // nothing was written
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
 		attrs := []any{slog.String("path", path), slog.String("mode", mode.String())}
-		if err := os.Chmod(path, 0o600); err != nil {
+		if err := f.Chmod(0o600); err != nil {
 			v.cfg.Logger.Warn("a key file can be read by other users, and its mode cannot be changed", attrs...)
 		} else {
 			v.cfg.Logger.Warn("a key file could be read by other users: the mode is 0600 now; consider `opencode auth rekey`", attrs...)
 		}
 	}
-	text, err := os.ReadFile(path) //nolint:gosec // G304: the path is the operator's configuration
+	text, err := regular.ReadOpen(f, maxKeyBytes)
+	if errors.Is(err, regular.ErrTooLarge) {
+		return nil, fmt.Errorf("%w: %s is no key file", store.ErrLocked, path)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: key file: %w", store.ErrLocked, err)
 	}
