@@ -46,7 +46,7 @@ type Call struct {
 	Plain string `json:"plain"`
 	// Effects are what the call does besides what its name says, for the
 	// programs that are known: "code", "fetches", "network", "destroys",
-	// "persists", "lookalike".
+	// "persists", "reveals", "lookalike".
 	Effects []string `json:"effects"`
 	// Code is the text in a language of its own that the program would run, nil
 	// if there is none, "" if it is not known.
