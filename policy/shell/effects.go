@@ -127,7 +127,7 @@ func (p *performed) effect(is string) {
 
 // effects records what the call does besides what its name says.
 func (p *performed) effects() {
-	name := strings.ToLower(p.call.Name)
+	name := strings.TrimSuffix(strings.ToLower(p.call.Name), ".exe")
 	if p.call.Plain != name {
 		p.effect(lookalike)
 	}

@@ -42,7 +42,8 @@ type Call struct {
 	// "".
 	Operand string `json:"operand"`
 	// Plain is the name as a forgiving file system reads it: in lower case, and
-	// with characters that look like a letter or are ignored undone.
+	// with characters that look like a letter or are ignored undone, and without
+	// the suffix .exe.
 	Plain string `json:"plain"`
 	// Effects are what the call does besides what its name says, for the
 	// programs that are known: "code", "fetches", "network", "destroys",
