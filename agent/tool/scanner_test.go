@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -101,7 +102,7 @@ func (m patternMaker) atom(depth int) string {
 	case 0:
 		return "(" + m.expression(depth-1) + ")"
 	case 1:
-		return m.one("(?i:", "(?s:", "(?U:", "(?m:", "(?-m:", "(?is-m:", "(?:", "(?P<n"+fmt.Sprint(m.IntN(1<<30))+">") + m.expression(depth-1) + ")"
+		return m.one("(?i:", "(?s:", "(?U:", "(?m:", "(?-m:", "(?is-m:", "(?:", "(?P<n"+strconv.Itoa(m.IntN(1<<30))+">") + m.expression(depth-1) + ")"
 	case 2:
 		return "(?:" + m.expression(depth-1) + m.one("|", "||", "|a|") + m.expression(depth-1) + ")"
 	}

@@ -89,7 +89,9 @@ func (t *Tree) search(ctx context.Context, q SearchQuery, p *pattern, yield func
 	running.Go(func() {
 		defer close(s.order)
 		defer close(s.jobs)
-		walkErr = contained(func() error { return w.walk(ctx, q.Dir) })
+		if err := contained(func() { walkErr = w.walk(ctx, q.Dir) }); err != nil {
+			walkErr = err
+		}
 	})
 	var found Coverage
 	var broken error
@@ -154,13 +156,14 @@ type searchResult struct {
 // contained returns a panic as an error. What runs beside a search has no caller
 // that would: what somebody's pattern and files can break is to be their search,
 // and not the program.
-func contained(do func() error) (err error) {
+func contained(do func()) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("search: panic: %v", v)
 		}
 	}()
-	return do()
+	do()
+	return nil
 }
 
 // put makes jobs of the files of a directory. It returns false if the search is
@@ -206,14 +209,13 @@ func (s *search) work(ctx context.Context) {
 	m := s.pattern.matcher()
 	for job := range s.jobs {
 		var result searchResult
-		result.err = contained(func() error {
+		result.err = contained(func() {
 			for _, name := range job.names {
 				if ctx.Err() != nil {
 					break
 				}
 				buf = s.file(ctx, m, job, name, buf, &result)
 			}
-			return nil
 		})
 		job.handle.release()
 		job.done <- result
