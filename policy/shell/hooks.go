@@ -363,6 +363,8 @@ var subLaunchers = map[string]*launcher{
 	"foreman run":    {form: formWords, values: "efd", longValues: []string{"env", "procfile", "root"}}, "honcho run": {form: formWords, values: "efd", longValues: []string{"env", "procfile", "app-root"}},
 	"overmind run": {form: formWords}, "forego run": {form: formWords, values: "e"}, "pueue add": {form: formText, flags: "iesf", values: "wdaglpo", longFlags: []string{"immediate", "escape", "stashed", "print-task-id"}, longValues: []string{"working-directory", "delay", "after", "group", "label", "priority"}},
 	"gem exec": {form: formWords, values: "vg", longValues: []string{"version", "gem"}}, "composer exec": {form: formWords, flags: "lv", longFlags: []string{"list"}}, "mise x": {form: formWords}, "bundle e": {form: formWords}, "bundle ex": {form: formWords},
+	"lerna exec":  {form: formWords, longFlags: []string{"stream", "parallel", "no-bail", "bail", "no-prefix", "prefix", "profile", "no-private", "no-sort", "include-dependents", "include-dependencies"}, longValues: []string{"scope", "ignore", "concurrency", "since", "loglevel"}},
+	"nx exec":     {form: formWords, longFlags: []string{"verbose", "nxBail", "nxIgnoreCycles"}, longValues: []string{"target", "targets", "projects", "configuration", "exclude", "parallel", "runner"}},
 	"bundle exec": {form: formWords}, "mise exec": {form: formWords, operands: 0}, "direnv exec": {form: formWords, operands: 1},
 	"conda run": {form: formWords, values: "np", longFlags: []string{"no-capture-output", "live-stream"}, longValues: []string{"name", "prefix", "cwd"}},
 	"npm exec":  {form: formWords, flags: "y", values: "pcw", longFlags: []string{"yes", "no", "workspaces"}, longValues: []string{"package", "call", "workspace"}},

@@ -269,7 +269,7 @@ var launchers = map[string]*launcher{
 	"flatpak-spawn": {form: formWords, flags: "vh", longFlags: []string{"host", "watch-bus", "clear-env", "sandbox", "no-network", "latest-version", "verbose", "help"}, longValues: []string{"env", "directory", "forward-fd", "unset-env", "sandbox-expose", "sandbox-expose-ro"}},
 	"dotenvx":       behindDashes,
 	"wait-for-it":   behindDashes, "wait-for-it.sh": behindDashes, "wait-for": behindDashes, "wait-for.sh": behindDashes, "wait4x": behindDashes, "onchange": behindDashes,
-	"chruby-exec": behindDashes, "distrobox": behindDashes, "distrobox-enter": behindDashes, "nx": behindDashes, "lerna": behindDashes,
+	"chruby-exec": behindDashes, "distrobox": behindDashes, "distrobox-enter": behindDashes,
 	"chamber": behindDashes, "aws-vault": behindDashes,
 	"envchain":              {form: formWords, operands: 1, longFlags: []string{"set", "list", "noecho", "require-passphrase", "no-require-passphrase"}},
 	"envconsul":             {form: formWords, flags: "oncepristuamz", longValues: []string{"prefix", "secret", "config"}},

@@ -3,7 +3,7 @@ package shell
 import "strings"
 
 // settingNames are parts of the names of settings that hold credentials.
-var settingNames = []string{"auth", "token", "passw", "secret", "credential", "apikey", "api-key", "api_key", "http-basic", "certfile", "keyfile", "//"}
+var settingNames = []string{"auth", "token", "passw", "secret", "credential", "apikey", "api-key", "api_key", "http-basic", "proxy", "certfile", "keyfile", "//"}
 
 // gitNames are those of git: the name of an author is none.
 var gitNames = []string{"credential", "extraheader", "token", "passw", "secret", "cookie", "smtp", "http.", "^http", "oauth", "apikey"}

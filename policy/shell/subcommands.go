@@ -89,7 +89,7 @@ var subcommanders = map[string]*subcommander{
 	"service":   {},
 	"mvnw":      {},
 	"fnm":       {values: []string{"--fnm-dir", "--log-level", "--arch"}},
-	"n":         {}, "volta": {}, "micromamba": {values: []string{"-r", "--root-prefix"}}, "pixi": {}, "devbox": {}, "toolbox": {}, "doppler": {}, "infisical": {},
+	"nx":        {}, "n": {}, "volta": {}, "micromamba": {values: []string{"-r", "--root-prefix"}}, "pixi": {}, "devbox": {}, "toolbox": {}, "doppler": {}, "infisical": {},
 	"foreman": {}, "honcho": {values: []string{"-e", "--env", "-f", "--procfile", "-d", "--app-root"}}, "overmind": {}, "forego": {}, "pueue": {},
 }
 
