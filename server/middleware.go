@@ -179,13 +179,15 @@ func (p *pass) find(method, path string) (pattern string, ok bool) {
 	return pattern, ok
 }
 
-// dispatch goes to the handler of the route that was decided about.
+// dispatch goes to the handler of the route that policy was told of, and to no
+// other: the router would find one also for a path that is spelled in a way for
+// which policy was told of none.
 func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) {
 	if p, _ := r.Context().Value(requestKey{}).(*pass); p != nil && p.handler != nil {
 		p.handler(w, r)
 		return
 	}
-	s.mux.ServeHTTP(w, r)
+	s.fail(w, r, s.notFound(w, r))
 }
 
 // gate authenticates a request and lets policy decide about it. Nothing behind

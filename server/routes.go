@@ -271,8 +271,6 @@ type routeKey struct{ method, pattern string }
 func (s *Server) routes() (*chi.Mux, map[routeKey]http.HandlerFunc) {
 	r := chi.NewRouter()
 	handlers := map[routeKey]http.HandlerFunc{}
-	r.NotFound(s.handle(s.notFound))
-	r.MethodNotAllowed(s.handle(s.notFound))
 	add := func(method, pattern string, h handler) {
 		handle := s.handle(h)
 		r.Method(method, pattern, handle)

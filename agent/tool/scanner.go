@@ -215,13 +215,17 @@ func (s *scanner) known(to, from int32, class uint8) int32 {
 	return to
 }
 
-// alone reads a text from a state on.
+// alone reads a text from a state on. Like together it forgets nothing: the
+// states of the lanes that are not read to their ends are still needed.
 func (s *scanner) alone(text []byte, state int32) bool {
 	for _, b := range text {
 		class := s.classes[b]
 		to := s.next[int(state)+int(class)]
 		if to == stateUnknown {
-			to = s.step(state, class)
+			if s.size > maxScannerSize {
+				return false
+			}
+			to = s.learn(state, class)
 		}
 		if to < s.dead {
 			return false

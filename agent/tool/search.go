@@ -71,6 +71,10 @@ func (t *Tree) Search(ctx context.Context, q SearchQuery, yield func(FileMatches
 	if q.MaxLines <= 0 {
 		return Coverage{}, errors.New("search: MaxLines is required")
 	}
+	return t.search(ctx, q, p, yield)
+}
+
+func (t *Tree) search(ctx context.Context, q SearchQuery, p *pattern, yield func(FileMatches) bool) (Coverage, error) {
 	whole := ctx
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -83,14 +87,21 @@ func (t *Tree) Search(ctx context.Context, q SearchQuery, yield func(FileMatches
 	w.visit = func(f *folder) bool { return s.put(ctx, f) }
 	var walkErr error
 	running.Go(func() {
-		walkErr = w.walk(ctx, q.Dir)
-		close(s.jobs)
-		close(s.order)
+		defer close(s.order)
+		defer close(s.jobs)
+		if err := contained(func() { walkErr = w.walk(ctx, q.Dir) }); err != nil {
+			walkErr = err
+		}
 	})
 	var found Coverage
+	var broken error
 	wanted := true
 	for job := range s.order {
 		result := <-job.done
+		if result.err != nil {
+			broken = errors.Join(broken, result.err)
+			stop()
+		}
 		found.Files += result.coverage.Files
 		found.Bytes += result.coverage.Bytes
 		if result.coverage.Partial != "" {
@@ -111,6 +122,8 @@ func (t *Tree) Search(ctx context.Context, q SearchQuery, yield func(FileMatches
 	switch {
 	case whole.Err() != nil:
 		return found, whole.Err()
+	case broken != nil:
+		return found, broken
 	case !wanted:
 		return found, nil // the walk was ended on purpose
 	}
@@ -137,6 +150,20 @@ type searchJob struct {
 type searchResult struct {
 	matches  []FileMatches
 	coverage Coverage
+	err      error
+}
+
+// contained returns a panic as an error. What runs beside a search has no caller
+// that would: what somebody's pattern and files can break is to be their search,
+// and not the program.
+func contained(do func()) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("search: panic: %v", v)
+		}
+	}()
+	do()
+	return nil
 }
 
 // put makes jobs of the files of a directory. It returns false if the search is
@@ -182,14 +209,19 @@ func (s *search) work(ctx context.Context) {
 	m := s.pattern.matcher()
 	for job := range s.jobs {
 		var result searchResult
-		for _, name := range job.names {
-			if ctx.Err() != nil {
-				break
+		result.err = contained(func() {
+			for _, name := range job.names {
+				if ctx.Err() != nil {
+					break
+				}
+				buf = s.file(ctx, m, job, name, buf, &result)
 			}
-			buf = s.file(ctx, m, job, name, buf, &result)
-		}
+		})
 		job.handle.release()
 		job.done <- result
+		if result.err != nil {
+			m = s.pattern.matcher() // in what state the other is, nobody knows
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // The bounds of a look below a directory. What lies beyond maxBelow names may
@@ -102,8 +103,13 @@ func lookBelow(root, cwd, raw string, walk Walk, most int) []Path {
 
 // Matches returns the facts about the files that a pattern of a shell matches
 // and that the pattern does not tell of: secrets, links that lead out of the
-// project, and files with several names.
+// project, and files with several names. One that may match more names than are
+// looked at may match a secret.
 func Matches(root, cwd, pattern string, access Access) []Path {
+	return lookMatches(root, cwd, pattern, access, maxBelow)
+}
+
+func lookMatches(root, cwd, pattern string, access Access, most int) []Path {
 	if checkText(pattern) != nil {
 		return nil // ResolvePattern has told
 	}
@@ -120,7 +126,7 @@ func Matches(root, cwd, pattern string, access Access) []Path {
 		for len(parts) > 0 && !isPattern(parts[0]) {
 			shown, parts = join(shown, parts[0]), parts[1:]
 		}
-		if len(notable) >= maxNotable || seen > maxBelow {
+		if len(notable) >= maxNotable || seen > most {
 			return
 		}
 		if len(parts) == 0 {
@@ -149,7 +155,7 @@ func Matches(root, cwd, pattern string, access Access) []Path {
 					expand(join(shown, name), parts[1:])
 				}
 			}
-			return len(notable) < maxNotable && seen <= maxBelow
+			return len(notable) < maxNotable && seen <= most
 		})
 	}
 	start := ""
@@ -158,6 +164,11 @@ func Matches(root, cwd, pattern string, access Access) []Path {
 	}
 	parts := slices.DeleteFunc(strings.Split(rest, "/"), func(s string) bool { return s == "" })
 	expand(start, parts)
+	if seen > most && len(notable) < maxNotable {
+		p := ResolvePattern(root, cwd, pattern, access)
+		p.Class = secret
+		notable = append(notable, p)
+	}
 	return notable
 }
 
@@ -232,7 +243,7 @@ func globs(pattern, name string) bool {
 // entries hands the entries of a directory to a function until it has enough,
 // and reports whether it did not. A directory that cannot be read has none.
 func entries(dir string, visit func(fs.DirEntry) bool) bool {
-	f, err := os.Open(dir) //nolint:gosec // its names are read, nothing else
+	f, err := openDirectory(dir)
 	if err != nil {
 		return true
 	}
@@ -248,6 +259,12 @@ func entries(dir string, visit func(fs.DirEntry) bool) bool {
 			return true
 		}
 	}
+}
+
+// openDirectory opens a directory for its names. What is none is not opened: a
+// pipe would wait for whoever writes to it, and a device can do something.
+func openDirectory(dir string) (*os.File, error) {
+	return os.OpenFile(dir, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NONBLOCK, 0) //nolint:gosec // its names are read, nothing else
 }
 
 // walkRoot returns the real project directory.

@@ -1,4 +1,8 @@
 package fspath
 
-// LookBelow is [Below] with another bound on the names that are looked at.
-var LookBelow = lookBelow
+// LookBelow and LookMatches are [Below] and [Matches] with another bound on the
+// names that are looked at.
+var (
+	LookBelow   = lookBelow
+	LookMatches = lookMatches
+)

@@ -107,7 +107,7 @@ const maxNames = 4096
 // classBelow returns the strictest class of the names in a directory that a
 // pattern without a dot in front matches.
 func classBelow(dir, root, resolved string) string {
-	f, err := os.Open(dir) //nolint:gosec // its names are read, nothing else
+	f, err := openDirectory(dir)
 	if err != nil {
 		return plain // there is nothing to match
 	}

@@ -66,7 +66,8 @@ func (a *analysis) call(args []arg, s scope) {
 		a.emptied(args, s)
 	}
 	at := 0
-	name := versionless(strings.ToLower(c.Name))
+	// The suffix is that of a program of Windows, which WSL runs.
+	name := versionless(strings.TrimSuffix(strings.ToLower(c.Name), ".exe"))
 	if sub := subcommanders[name]; sub != nil {
 		var unsure bool
 		c.Subcommand, at, unsure = sub.subcommand(args)
@@ -76,7 +77,7 @@ func (a *analysis) call(args []arg, s scope) {
 		}
 		c.Operand = operand(args, at)
 	}
-	c.Plain = plain(c.Name)
+	c.Plain = strings.TrimSuffix(plain(c.Name), ".exe")
 	if c.Name == "" && args[0].glob && !strings.Contains(args[0].text, unknown) {
 		c.Plain = plain(args[0].text[strings.LastIndexByte(args[0].text, '/')+1:])
 	}

@@ -12,6 +12,7 @@ const (
 	network   = "network"   // reaches another machine
 	destroys  = "destroys"  // removes what cannot be brought back
 	persists  = "persists"  // makes something run later, or elsewhere
+	reveals   = "reveals"   // prints credentials
 	lookalike = "lookalike" // has a name that looks like another
 )
 
@@ -23,6 +24,9 @@ type consequence struct {
 	with, without []string
 	// operand must be one of the operands, if there are any here.
 	operand []string
+	// names are texts of which one must be in an operand, in any case; an
+	// operand that is not known may hold any.
+	names []string
 	// least is the least number of operands.
 	least int
 	// versioned says that an operand must hold an at sign or a URL.
@@ -123,7 +127,7 @@ func (p *performed) effect(is string) {
 
 // effects records what the call does besides what its name says.
 func (p *performed) effects() {
-	name := strings.ToLower(p.call.Name)
+	name := strings.TrimSuffix(strings.ToLower(p.call.Name), ".exe")
 	if p.call.Plain != name {
 		p.effect(lookalike)
 	}
@@ -136,11 +140,18 @@ func (p *performed) effects() {
 	for i := range consequences[name] {
 		p.consequence(&consequences[name][i], p.args[1:])
 	}
+	list := revealing[p.key()]
+	for i := range list {
+		p.consequence(&list[i], p.rest())
+	}
+	if keepsCredentials(name) || name == "git" && keepsCredentials("git-"+p.call.Subcommand) {
+		p.effect(reveals)
+	}
 }
 
 func (p *performed) consequence(c *consequence, args []arg) {
 	with, without := len(c.with) == 0, true
-	operand := len(c.operand) == 0
+	operand, named := len(c.operand) == 0, len(c.names) == 0
 	operands, versioned, remote, discards := 0, !c.versioned, !c.remote, !c.discards
 	for _, g := range args {
 		if len(g.text) > 1 && g.text[0] == '-' {
@@ -151,12 +162,13 @@ func (p *performed) consequence(c *consequence, args []arg) {
 		operands++
 		without = without && !slices.Contains(c.without, g.text)
 		operand = operand || slices.Contains(c.operand, g.text) || !g.lit && g.prefix() == ""
+		named = named || !g.lit || slices.ContainsFunc(c.names, func(part string) bool { return strings.Contains(strings.ToLower(g.text), part) })
 		versioned = versioned || !g.lit && g.prefix() == "" || strings.Contains(g.text, "@") || strings.Contains(g.text, "://")
 		discards = discards || looksLikeFile(g) || operands > 1
 		host, _, colon := strings.Cut(g.text, ":")
 		remote = remote || colon && !strings.Contains(host, "/") || strings.Contains(g.text, "://")
 	}
-	if with && without && operand && versioned && remote && discards && operands >= c.least && (!c.bare || operands == 0) {
+	if with && without && operand && named && versioned && remote && discards && operands >= c.least && (!c.bare || operands == 0) {
 		p.effect(c.is)
 	}
 }

@@ -68,21 +68,42 @@ var hooks = map[string][]hook{
 	"shopt":    {{[]string{"dotglob", "globstar", "expand_aliases", "lastpipe", "extglob", "nullglob"}, loads}},
 	"jobs":     {{[]string{"-x"}, runsRest}},
 	"xterm":    {{[]string{"-e"}, runsRest}}, "gnome-terminal": {{[]string{"--"}, runsRest}}, "konsole": {{[]string{"-e"}, runsRest}}, "urxvt": {{[]string{"-e"}, runsRest}},
+	"alacritty": {{[]string{"-e", "--command"}, runsRest}}, "st": {{[]string{"-e"}, runsRest}}, "ghostty": {{[]string{"-e"}, runsRest}}, "wezterm": {{[]string{"--"}, runsRest}}, "terminator": {{[]string{"-x", "-e"}, runsRest}}, "xfce4-terminal": {{[]string{"-x", "-e"}, runsRest}}, "tilix": {{[]string{"-e"}, runsRest}}, "lxterminal": {{[]string{"-e"}, runsRest}}, "rxvt": {{[]string{"-e"}, runsRest}},
 	"start-stop-daemon": {{[]string{"-x", "--exec", "-a", "--startas"}, runsProgram}},
 	"nodemon":           {{[]string{"-x", "--exec"}, runsText}},
-	"pdsh":              {{[]string{"-R"}, loads}},
-	"nmap":              {{[]string{"--script"}, loads}},
-	"npm":               {{[]string{"--script-shell", "--node-options", "--editor", "--browser", "--viewer"}, loads}},
-	"node":              {{[]string{"--experimental-loader", "--loader"}, loads}},
-	"apt":               {{[]string{"-o", "--option"}, loads}}, "apt-get": {{[]string{"-o", "--option"}, loads}},
+	"chokidar":          {{[]string{"-c", "--command"}, runsText}},
+	"watchman-make":     {{[]string{"--run", "--make"}, runsText}},
+	"rvm":               {{[]string{"do", "exec"}, runsRest}},
+	"rbenv":             execing, "pyenv": execing, "nodenv": execing, "goenv": execing, "jenv": execing, "plenv": execing, "phpenv": execing, "tfenv": execing, "asdf": execing,
+	"cmd":    {{[]string{"/c", "/C", "/k", "/K"}, runsRest}},
+	"just":   {{[]string{"--shell"}, runsProgram}, {[]string{"-c", "--command"}, runsRest}},
+	"dialog": {{[]string{"--prgbox"}, runsText}},
+	"cpio":   {{[]string{"--rsh-command"}, runsProgram}},
+	"rpm":    {{[]string{"-E", "--eval"}, loads}},
+	"mvn":    mavening, "mvnw": mavening,
+	"bazel": bazeling, "bazelisk": bazeling,
+	"pdflatex": texing, "latex": texing, "xelatex": texing, "lualatex": texing, "latexmk": texing, "tex": texing, "pdftex": texing,
+	"rake":    {{[]string{"-e", "-E", "-p", "--execute", "--execute-print", "--execute-continue"}, loads}},
+	"tsx":     {{[]string{"-e", "--eval", "-p", "--print"}, loads}},
+	"ts-node": {{[]string{"-e", "--eval", "-p", "--print"}, loads}},
+	"iex":     {{[]string{"-e", "--eval", "--rpc-eval"}, loads}},
+	"clojure": {{[]string{"-e", "--eval"}, loads}}, "clj": {{[]string{"-e", "--eval"}, loads}}, "bb": {{[]string{"-e", "--eval"}, loads}},
+	"pry":      {{[]string{"-e", "--exec"}, loads}},
+	"tmux set": {{[]string{"default-command", "default-shell", "lock-command", "copy-command"}, runsText}}, "tmux set-option": {{[]string{"default-command", "default-shell", "lock-command", "copy-command"}, runsText}},
+	"pdsh": {{[]string{"-R"}, loads}},
+	"nmap": {{[]string{"--script"}, loads}},
+	"npm":  {{[]string{"--script-shell", "--node-options", "--editor", "--browser", "--viewer"}, loads}},
+	"node": {{[]string{"--experimental-loader", "--loader"}, loads}},
+	"apt":  {{[]string{"-o", "--option"}, loads}}, "apt-get": {{[]string{"-o", "--option"}, loads}},
 	"cargo":    {{[]string{"--config"}, loads}},
 	"npx":      {{[]string{"-c", "--call"}, runsText}},
 	"npm exec": {{[]string{"-c", "--call"}, runsText}}, "npm x": {{[]string{"-c", "--call"}, runsText}},
 	"nix-shell":   {{[]string{"--run", "--command"}, runsText}},
 	"nix develop": {{[]string{"-c", "--command"}, runsRest}}, "nix shell": {{[]string{"-c", "--command"}, runsRest}},
-	"vagrant":       {{[]string{"-c", "--command"}, runsText}},
-	"fish":          {{[]string{"-c", "--command", "-C", "--init-command"}, runsText}},
-	"sqlite3":       {{[]string{"-init", "-cmd"}, loads}},
+	"vagrant":     {{[]string{"-c", "--command"}, runsText}},
+	"fish":        {{[]string{"-c", "--command", "-C", "--init-command"}, runsText}},
+	"sqlite3":     {{[]string{"-init", "-cmd"}, loads}},
+	"npm explore": {{[]string{"--"}, runsRest}}, "yarn workspace": execing, "yarn workspaces": execing,
 	"cargo watch":   {{[]string{"-s", "--shell"}, runsText}},
 	"logrotate":     {{[]string{"-f"}, loads}},
 	"git rebase":    {{[]string{"-x", "--exec"}, runsText}},
@@ -108,10 +129,15 @@ var (
 		{[]string{"--to-command", "-I", "--use-compress-program", "-F", "--info-script", "--new-volume-script", "--rsh-command", "--rmt-command"}, runsText},
 		{[]string{"--checkpoint-action"}, runsExec},
 	}
-	sshing    = []hook{{[]string{"-o"}, runsSetting}, {[]string{"-S", "-F"}, loads}, {[]string{"-D"}, loads}}
-	copying   = []hook{{[]string{"-o"}, runsSetting}, {[]string{"-S", "-D"}, runsProgram}, {[]string{"-F"}, loads}}
-	viing     = []hook{{[]string{"-c", "--cmd", "+"}, runsEditor}, {[]string{"-S", "-u", "-U"}, loads}}
-	making    = []hook{{[]string{"SHELL"}, runsProgram}, {[]string{"--eval"}, runsRules}, {[]string{".SHELLFLAGS"}, loads}}
+	sshing  = []hook{{[]string{"-o"}, runsSetting}, {[]string{"-S", "-F"}, loads}, {[]string{"-D"}, loads}}
+	copying = []hook{{[]string{"-o"}, runsSetting}, {[]string{"-S", "-D"}, runsProgram}, {[]string{"-F"}, loads}}
+	viing   = []hook{{[]string{"-c", "--cmd", "+"}, runsEditor}, {[]string{"-S", "-u", "-U"}, loads}}
+	making  = []hook{{[]string{"SHELL"}, runsProgram}, {[]string{"--eval"}, runsRules}, {[]string{".SHELLFLAGS"}, loads}}
+	// execing runs what stands behind the word, with the version that is chosen.
+	execing   = []hook{{[]string{"exec"}, runsRest}}
+	mavening  = []hook{{[]string{"-Dexec.executable"}, runsProgram}}
+	bazeling  = []hook{{[]string{"--run_under", "--workspace_status_command"}, runsText}}
+	texing    = []hook{{[]string{"-shell-escape", "--shell-escape", "-enable-write18", "--enable-write18"}, loads}}
 	uploading = []hook{{[]string{"--upload-pack", "--receive-pack", "--exec"}, runsText}}
 )
 
@@ -154,6 +180,8 @@ func (a *analysis) hooks(p *performed, s scope) {
 			}
 			if n, v, ok := strings.Cut(g.text, "="); ok && commandVariables[n] {
 				a.commandVariable(n, arg{text: v, lit: g.lit}, through)
+			} else if ok && !strings.HasPrefix(n, "-") && strings.Contains(v, "shell ") {
+				a.reached(runsRules, arg{text: v, lit: g.lit}, through)
 			}
 		}
 	}
@@ -322,11 +350,26 @@ var subLaunchers = map[string]*launcher{
 		longValues: []string{"with", "with-requirements", "extra", "group", "python", "package", "env-file", "directory", "project"},
 	},
 	"poetry run": {form: formWords}, "pipenv run": {form: formWords}, "pdm run": {form: formWords}, "hatch run": {form: formWords}, "rye run": {form: formWords},
+	"fnm exec": {form: formWords, longFlags: []string{"using-file"}, longValues: []string{"using", "arch", "fnm-dir", "log-level"}},
+	"n exec":   {form: formWords, operands: 1}, "n run": {form: formWords, operands: 1},
+	"volta run":      {form: formWords, longFlags: []string{"bundled-npm", "no-yarn", "no-pnpm", "verbose", "quiet"}, longValues: []string{"node", "npm", "yarn", "pnpm", "env"}},
+	"micromamba run": {form: formWords, values: "npar", longFlags: []string{"clean-env", "detach"}, longValues: []string{"name", "prefix", "root-prefix", "cwd", "env", "label", "attach"}},
+	"mamba run":      {form: formWords, values: "np", longFlags: []string{"no-capture-output", "live-stream"}, longValues: []string{"name", "prefix", "cwd"}},
+	"pixi run":       {form: formWords, flags: "qvx", values: "e", longFlags: []string{"frozen", "locked", "clean-env", "skip-deps", "executable"}, longValues: []string{"environment", "manifest-path"}},
+	"devbox run":     {form: formWords, flags: "qlh", values: "ce", longFlags: []string{"quiet", "list", "pure"}, longValues: []string{"config", "env", "env-file", "environment"}},
+	"toolbox run":    {form: formWords, values: "cdr", longValues: []string{"container", "distro", "release", "preserve-fds"}},
+	"doppler run":    {form: formWords, values: "pc", longFlags: []string{"preserve-env", "silent"}, longValues: []string{"project", "config", "token", "command", "mount"}},
+	"infisical run":  {form: formWords, longFlags: []string{"watch", "silent"}, longValues: []string{"env", "path", "token", "projectId", "command"}},
+	"foreman run":    {form: formWords, values: "efd", longValues: []string{"env", "procfile", "root"}}, "honcho run": {form: formWords, values: "efd", longValues: []string{"env", "procfile", "app-root"}},
+	"overmind run": {form: formWords}, "forego run": {form: formWords, values: "e"}, "pueue add": {form: formText, flags: "iesf", values: "wdaglpo", longFlags: []string{"immediate", "escape", "stashed", "print-task-id"}, longValues: []string{"working-directory", "delay", "after", "group", "label", "priority"}},
+	"gem exec": {form: formWords, values: "vg", longValues: []string{"version", "gem"}}, "composer exec": {form: formWords, flags: "lv", longFlags: []string{"list"}}, "mise x": {form: formWords}, "bundle e": {form: formWords}, "bundle ex": {form: formWords},
+	"lerna exec":  {form: formWords, longFlags: []string{"stream", "parallel", "no-bail", "bail", "no-prefix", "prefix", "profile", "no-private", "no-sort", "include-dependents", "include-dependencies"}, longValues: []string{"scope", "ignore", "concurrency", "since", "loglevel"}},
+	"nx exec":     {form: formWords, longFlags: []string{"verbose", "nxBail", "nxIgnoreCycles"}, longValues: []string{"target", "targets", "projects", "configuration", "exclude", "parallel", "runner"}},
 	"bundle exec": {form: formWords}, "mise exec": {form: formWords, operands: 0}, "direnv exec": {form: formWords, operands: 1},
 	"conda run": {form: formWords, values: "np", longFlags: []string{"no-capture-output", "live-stream"}, longValues: []string{"name", "prefix", "cwd"}},
 	"npm exec":  {form: formWords, flags: "y", values: "pcw", longFlags: []string{"yes", "no", "workspaces"}, longValues: []string{"package", "call", "workspace"}},
 	"npm x":     {form: formWords, flags: "y", values: "pcw", longFlags: []string{"yes", "no", "workspaces"}, longValues: []string{"package", "call", "workspace"}},
-	"pnpm exec": {form: formWords, flags: "rc", longFlags: []string{"recursive", "parallel", "shell-mode"}}, "yarn exec": {form: formWords}, "pnpm dlx": {form: formWords, longValues: []string{"package"}}, "yarn dlx": {form: formWords, values: "p"},
+	"pnpm exec": {form: formWords, single: true, flags: "rc", longFlags: []string{"recursive", "parallel", "shell-mode"}}, "yarn exec": {form: formWords}, "pnpm dlx": {form: formWords, longValues: []string{"package"}}, "yarn dlx": {form: formWords, values: "p"},
 	"docker exec": {form: formWords, remote: true, flags: "itd", values: "uwe", operands: 1, longFlags: []string{"interactive", "tty", "detach", "privileged"}, longValues: []string{"user", "workdir", "env", "env-file", "detach-keys"}},
 	"podman exec": {form: formWords, remote: true, flags: "itdl", values: "uwe", operands: 1, longFlags: []string{"interactive", "tty", "detach", "privileged", "latest"}, longValues: []string{"user", "workdir", "env", "env-file", "detach-keys"}},
 	"docker run":  containing, "podman run": containing, "docker create": containing, "podman create": containing,

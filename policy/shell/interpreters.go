@@ -168,6 +168,15 @@ func (a *analysis) interpreter(p *performed, s scope) {
 			p.runs(arg{})
 		}
 		return
+	case in.input && (s.stdin == nil || s.shared):
+		p.runs(arg{})
+		return
+	case in.input:
+		a.program(l, *s.stdin, p, s)
+		for _, t := range in.texts {
+			a.program(l, t, p, s)
+		}
+		return
 	case len(in.texts) > 0:
 		for _, t := range in.texts {
 			a.program(l, t, p, s)
@@ -219,6 +228,8 @@ type told struct {
 	texts         []arg
 	module, quiet bool
 	script        *arg
+	// input reports that the program stands on standard input.
+	input bool
 	// after is the place behind the option that names a module, and attached
 	// the name if it is in the same argument.
 	after    int
@@ -242,7 +253,14 @@ func (l *interpreter) look(args []arg) told {
 			}
 			name, value, attached := strings.Cut(text, "=")
 			if strings.HasPrefix(text, "--") || len(name) > 2 && (slices.Contains(l.code, name) || slices.Contains(l.longValues, name)) {
-				file = file || slices.Contains(l.file, name)
+				if slices.Contains(l.file, name) {
+					file = true
+					v := arg{text: value, lit: g.lit}
+					if !attached && i+1 < len(args) {
+						v = args[i+1]
+					}
+					out.input = out.input || isStdin(v)
+				}
 				switch {
 				case slices.Contains(l.code, name):
 					v := arg{text: value, lit: g.lit}
@@ -309,7 +327,7 @@ func (l *interpreter) bundle(out *told, file *bool, args []arg, i int) int {
 			return i
 		case slices.Contains(l.file, option):
 			*file = true
-			next()
+			out.input = out.input || isStdin(next())
 			return i
 		case strings.IndexByte(l.values, g.text[j]) >= 0:
 			next()

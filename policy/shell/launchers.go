@@ -173,7 +173,9 @@ var launchers = map[string]*launcher{
 		longValues: []string{"map-user", "map-group", "map-users", "map-groups", "propagation", "setgroups", "root", "wd", "setuid", "setgid", "boottime", "monotonic", "load-interp"},
 	},
 	"linux32": architecture, "linux64": architecture, "x86_64": architecture, "i386": architecture, "i686": architecture, "uname26": architecture,
-	"setarch": {form: formWords, needs: true, operands: 1, flags: "BFILRSTXZhvV", longFlags: []string{"addr-no-randomize", "help", "version"}},
+	"setarch": architecture, // which may name one, a launcher like those above
+	"aarch64": architecture, "armv7l": architecture, "armv8l": architecture, "ppc": architecture, "ppc64": architecture, "ppc64le": architecture, "s390": architecture, "s390x": architecture,
+	"mips": architecture, "mips64": architecture, "sparc": architecture, "sparc64": architecture, "riscv64": architecture, "loongarch64": architecture,
 	"nsenter": {
 		form: formWords, needs: true, moves: true, flags: "aFZehV", values: "tSG", optional: "muinpUCTrwW",
 		longFlags: []string{
@@ -256,6 +258,27 @@ var launchers = map[string]*launcher{
 		longFlags:  []string{"user", "system", "scope", "pty", "pipe", "wait", "quiet", "collect", "shell", "remain-after-exit", "no-block", "no-ask-password", "same-dir", "send-sighup"},
 		longValues: []string{"unit", "property", "description", "slice", "uid", "gid", "nice", "working-directory", "setenv", "on-active", "on-boot", "on-calendar", "service-type", "host", "machine"},
 	},
+	"proot":         {form: formWords, moves: true, flags: "0hV", values: "rbmwqkRSvi", longFlags: []string{"root-id", "link2symlink", "kill-on-exit", "netcoop", "help", "version"}, longValues: []string{"rootfs", "bind", "mount", "cwd", "pwd", "qemu", "kernel-release", "verbose", "change-id"}},
+	"ssh-agent":     {form: formWords, flags: "cDdks", values: "aEOPt", quiet: []string{"k"}},
+	"gpg-agent":     {form: formWords, flags: "qvscn", values: "", longFlags: []string{"daemon", "server", "supervised", "quiet", "verbose", "sh", "csh", "no-detach", "no-grab", "enable-ssh-support", "version", "help"}, longValues: []string{"homedir", "options", "log-file", "default-cache-ttl", "max-cache-ttl", "pinentry-program"}},
+	"choom":         {form: formWords, flags: "hV", values: "np", longFlags: []string{"help", "version"}, longValues: []string{"adjust", "pid"}},
+	"uclampset":     {form: formWords, flags: "asRvhV", values: "mMp", longFlags: []string{"all-tasks", "system", "reset-on-fork", "verbose", "help", "version"}, longValues: []string{"pid"}},
+	"tsp":           {form: formWords, flags: "nfmdEBglKChVRlqtcpiwkursaxTo", values: "SDWLNOTXzM"},
+	"nq":            {form: formWords, flags: "cqtwa"},
+	"rush":          {form: formText, flags: "keqXVhv", values: "jiDdnrtTocC", longFlags: []string{"keep-order", "dry-run", "eta", "continue", "escape", "verbose", "immediate-output"}, longValues: []string{"jobs", "field-delimiter", "record-delimiter", "retries", "timeout", "infile", "nrecords", "out-file", "assign"}},
+	"flatpak-spawn": {form: formWords, flags: "vh", longFlags: []string{"host", "watch-bus", "clear-env", "sandbox", "no-network", "latest-version", "verbose", "help"}, longValues: []string{"env", "directory", "forward-fd", "unset-env", "sandbox-expose", "sandbox-expose-ro"}},
+	"dotenvx":       behindDashes,
+	"wait-for-it":   behindDashes, "wait-for-it.sh": behindDashes, "wait-for": behindDashes, "wait-for.sh": behindDashes, "wait4x": behindDashes, "onchange": behindDashes,
+	"chruby-exec": behindDashes, "distrobox": behindDashes, "distrobox-enter": behindDashes,
+	"chamber": behindDashes, "aws-vault": behindDashes,
+	"envchain":              {form: formWords, operands: 1, longFlags: []string{"set", "list", "noecho", "require-passphrase", "no-require-passphrase"}},
+	"envconsul":             {form: formWords, flags: "oncepristuamz", longValues: []string{"prefix", "secret", "config"}},
+	"watchexec":             {form: formWords, flags: "cpnrNv1Vh", values: "ewisdEfjo", longFlags: []string{"clear", "postpone", "restart", "no-vcs-ignore", "no-project-ignore", "no-default-ignore", "no-ignore", "no-process-group", "notify", "verbose", "print-events", "timings", "quiet", "bell"}, longValues: []string{"exts", "watch", "ignore", "signal", "debounce", "env", "filter", "shell", "delay-run", "stop-signal", "stop-timeout", "on-busy-update", "project-origin", "workdir", "poll", "filter-file", "ignore-file", "fs-events"}},
+	"reflex":                {form: formWords, flags: "sve", values: "rRgGcd", longFlags: []string{"start-service", "all", "sequential", "verbose"}, longValues: []string{"regex", "inverse-regex", "glob", "inverse-glob", "config", "decoration", "substitute", "shutdown-timeout"}},
+	"start-server-and-test": {form: formText, each: true}, "server-test": {form: formText, each: true}, "start-test": {form: formText, each: true},
+	"i3-msg": {form: formText, flags: "qmr", values: "st"}, "swaymsg": {form: formText, flags: "mpqr", values: "st"},
+	"kitty":     {form: formWords, flags: "1", values: "codT", longFlags: []string{"hold", "single-instance", "detach"}, longValues: []string{"config", "override", "directory", "title", "class", "name", "session", "listen-on", "start-as"}},
+	"foot":      {form: formWords, flags: "mFLSHv", values: "cotTaDwWlf", longFlags: []string{"hold", "maximized", "fullscreen", "login-shell"}, longValues: []string{"config", "override", "title", "app-id", "working-directory", "font"}},
 	"sg":        {form: formText, flags: "c", operands: 1, longFlags: []string{"command"}},
 	"newgrp":    {form: formForeign},
 	"run-parts": {form: formForeign},
@@ -273,24 +296,12 @@ var launchers = map[string]*launcher{
 	// What runs on another machine.
 	"ssh": {form: formText, flags: "46AaCfGgKkMNnqsTtVvXxYy", values: "BbcDEeFIiJLlmOopPQRSWw", operands: 1, remote: true}, "slogin": {form: formText, flags: "46AaCfGgKkMNnqsTtVvXxYy", values: "BbcDEeFIiJLlmOopPQRSWw", operands: 1, remote: true},
 
-	"eval":   {form: formText},
-	"trap":   {form: formTrap, flags: "lpP"},
-	"alias":  {form: formAlias, flags: "p"},
-	"source": {form: formSource},
-	".":      {form: formSource},
-	"parallel": {
-		form: formParallel, flags: "0kmqtuvxX", values: "aCdEIjLnNPsST",
-		replace: []string{"I"},
-		longFlags: []string{
-			"null", "keep-order", "verbose", "dry-run", "bar", "eta", "progress", "ungroup", "line-buffer", "lb", "group", "quote", "xargs",
-			"no-run-if-empty", "pipe", "pipepart", "round-robin", "will-cite", "bg", "fg", "semaphore", "tag", "plus", "link", "tty", "shuf", "help", "version",
-		},
-		longValues: []string{
-			"arg-file", "colsep", "delimiter", "jobs", "max-procs", "max-args", "max-replace-args", "max-lines", "max-chars", "delay", "timeout", "retries",
-			"halt", "joblog", "results", "load", "memfree", "nice", "shell", "sshlogin", "sshloginfile", "tagstring", "tmpdir", "workdir", "wd", "env", "block",
-			"basefile", "return", "profile", "seqreplace",
-		},
-	},
+	"eval":     {form: formText},
+	"trap":     {form: formTrap, flags: "lpP"},
+	"alias":    {form: formAlias, flags: "p"},
+	"source":   {form: formSource},
+	".":        {form: formSource},
+	"parallel": paralleling, "sem": paralleling,
 	"su": {
 		form: formOption, shellArgs: true, moves: true, flags: "-lmpfPhV", values: "cgGswT", text: []string{"c", "command", "session-command"}, needs: true,
 		permutes: true, longFlags: []string{"login", "preserve-environment", "pty", "fast", "no-pty", "help", "version"},
@@ -328,6 +339,21 @@ var (
 		},
 		longValues: []string{"rcfile", "init-file"},
 		quiet:      []string{"help", "version", "dump-strings", "dump-po-strings"},
+	}
+	// behindDashes has its command behind two dashes, and runs none without.
+	behindDashes = &launcher{form: formMarked, markers: []string{"--"}}
+	paralleling  = &launcher{
+		form: formParallel, flags: "0kmqtuvxX", values: "aCdEIjLnNPsST",
+		replace: []string{"I"},
+		longFlags: []string{
+			"null", "keep-order", "verbose", "dry-run", "bar", "eta", "progress", "ungroup", "line-buffer", "lb", "group", "quote", "xargs",
+			"no-run-if-empty", "pipe", "pipepart", "round-robin", "will-cite", "bg", "fg", "semaphore", "tag", "plus", "link", "tty", "shuf", "help", "version",
+		},
+		longValues: []string{
+			"arg-file", "colsep", "delimiter", "jobs", "max-procs", "max-args", "max-replace-args", "max-lines", "max-chars", "delay", "timeout", "retries",
+			"halt", "joblog", "results", "load", "memfree", "nice", "shell", "sshlogin", "sshloginfile", "tagstring", "tmpdir", "workdir", "wd", "env", "block",
+			"basefile", "return", "profile", "seqreplace",
+		},
 	}
 	callback     = &launcher{form: formOption, flags: "t", values: "dnOsucC", text: []string{"C"}, inert: true, permutes: true}
 	foreignShell = &launcher{form: formForeign}

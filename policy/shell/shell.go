@@ -42,11 +42,12 @@ type Call struct {
 	// "".
 	Operand string `json:"operand"`
 	// Plain is the name as a forgiving file system reads it: in lower case, and
-	// with characters that look like a letter or are ignored undone.
+	// with characters that look like a letter or are ignored undone, and without
+	// the suffix .exe.
 	Plain string `json:"plain"`
 	// Effects are what the call does besides what its name says, for the
 	// programs that are known: "code", "fetches", "network", "destroys",
-	// "persists", "lookalike".
+	// "persists", "reveals", "lookalike".
 	Effects []string `json:"effects"`
 	// Code is the text in a language of its own that the program would run, nil
 	// if there is none, "" if it is not known.

@@ -12,12 +12,18 @@ type subcommander struct {
 	values []string
 	// toolchain permits "+name" before the subcommand.
 	toolchain bool
+	// short are the subcommands that something is known of and that may be cut
+	// short.
+	short []string
 }
 
 // subcommanders are the programs that work by subcommand.
 var subcommanders = map[string]*subcommander{
-	"git":       {values: []string{"-C", "-c", "--git-dir", "--work-tree", "--namespace", "--super-prefix", "--config-env", "--attr-source"}},
-	"npm":       {values: []string{"-C", "--prefix", "--registry", "--userconfig", "--globalconfig", "--cache", "--loglevel", "-w", "--workspace", "--otp", "--tag"}},
+	"git": {values: []string{"-C", "-c", "--git-dir", "--work-tree", "--namespace", "--super-prefix", "--config-env", "--attr-source"}},
+	"npm": {values: []string{"-C", "--prefix", "--registry", "--userconfig", "--globalconfig", "--cache", "--loglevel", "-w", "--workspace", "--otp", "--tag"}, short: []string{
+		"access", "adduser", "ci", "config", "create", "deprecate", "dist-tag", "exec", "explore", "init", "install", "install-test", "link", "login", "owner", "profile", "prune", "publish", "token",
+		"unpublish", "update", "upgrade", "whoami",
+	}},
 	"yarn":      {values: []string{"--cwd", "--registry", "--cache-folder", "--modules-folder", "--use-yarnrc"}},
 	"pnpm":      {values: []string{"-C", "--dir", "-F", "--filter", "--filter-prod", "--registry", "--store-dir", "--loglevel", "--reporter"}},
 	"cargo":     {values: []string{"-C", "-Z", "--config", "--color", "--explain", "--manifest-path", "--target-dir"}, toolchain: true},
@@ -35,12 +41,14 @@ var subcommanders = map[string]*subcommander{
 	"tofu":      {},
 	"gradle":    {values: gradleValues}, "gradlew": {values: gradleValues},
 	"ovsx": {}, "nuget": {}, "flit": {values: []string{"-f", "--ini-file"}}, "changeset": {}, "conan": {}, "pod": {},
-	"tmux": {values: []string{"-c", "-f", "-L", "-S", "-T"}}, "perf": {values: []string{"--buildid-dir", "--debug"}},
+	"tmux": {values: []string{"-c", "-f", "-L", "-S", "-T"}, short: []string{
+		"display-popup", "if-shell", "new-session", "new-window", "pipe-pane", "respawn-pane", "respawn-window", "run-shell", "send-keys", "set-option", "split-window",
+	}}, "perf": {values: []string{"--buildid-dir", "--debug"}},
 	"systemctl": {values: []string{"-H", "--host", "-M", "--machine", "-t", "--type", "-p", "--property", "-P", "-n", "--lines", "-o", "--output", "-s", "--signal", "--root", "--image", "--state", "--kill-whom", "--job-mode", "--what", "--when", "--preset-mode", "--check-inhibitors"}},
 	"apt":       {values: []string{"-o", "--option", "-c", "--config-file", "-t", "--target-release", "--default-release", "-a", "--host-architecture"}},
 	"apt-get":   {values: []string{"-o", "--option", "-c", "--config-file", "-t", "--target-release", "--default-release", "-a", "--host-architecture"}},
 	"brew":      {},
-	"gem":       {values: []string{"--config-file"}},
+	"gem":       {values: []string{"--config-file"}, short: []string{"exec", "fetch", "install", "owner", "push", "signin", "update", "yank"}},
 	"bun":       {values: []string{"--cwd", "--config", "-c"}},
 	"deno":      {},
 	"uv":        {values: []string{"--directory", "--project", "--cache-dir", "--config-file", "--color", "--python"}},
@@ -51,8 +59,8 @@ var subcommanders = map[string]*subcommander{
 	"rye":       {},
 	"conda":     {},
 	"mamba":     {},
-	"bundle":    {},
-	"composer":  {values: []string{"-d", "--working-dir"}},
+	"bundle":    {short: []string{"add", "exec", "install", "update"}},
+	"composer":  {values: []string{"-d", "--working-dir"}, short: []string{"config", "create-project", "exec", "global", "install", "require", "update"}},
 	"dotnet":    {},
 	"mix":       {},
 	"rustup":    {toolchain: true},
@@ -80,6 +88,9 @@ var subcommanders = map[string]*subcommander{
 	"launchctl": {},
 	"service":   {},
 	"mvnw":      {},
+	"fnm":       {values: []string{"--fnm-dir", "--log-level", "--arch"}},
+	"nx":        {}, "n": {}, "volta": {}, "micromamba": {values: []string{"-r", "--root-prefix"}}, "pixi": {}, "devbox": {}, "toolbox": {}, "doppler": {}, "infisical": {},
+	"foreman": {}, "honcho": {values: []string{"-e", "--env", "-f", "--procfile", "-d", "--app-root"}}, "overmind": {}, "forego": {}, "pueue": {},
 }
 
 var gradleValues = []string{"-p", "--project-dir", "-b", "--build-file", "-c", "--settings-file", "-I", "--init-script", "-g", "--gradle-user-home", "-x", "--exclude-task", "--console", "--max-workers", "--priority"}
@@ -109,10 +120,28 @@ func (s *subcommander) subcommand(args []arg) (name string, at int, unsure bool)
 			}
 		case s.toolchain && strings.HasPrefix(text, "+"):
 		default:
-			return text, i, unsure
+			return s.full(text), i, unsure
 		}
 	}
 	return "", len(args), unsure
+}
+
+// full returns the subcommand that a text is the beginning of, if it is that of
+// only one that is known; what is short may be another's name.
+func (s *subcommander) full(text string) string {
+	found := text
+	for _, name := range s.short {
+		if name == text {
+			return text
+		}
+		if len(text) > 2 && strings.HasPrefix(name, text) {
+			if found != text {
+				return text
+			}
+			found = name
+		}
+	}
+	return found
 }
 
 // operand returns the argument behind the subcommand that is not an option.

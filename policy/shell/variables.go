@@ -368,7 +368,9 @@ func (a *analysis) commandVariable(name string, value arg, s scope) {
 		a.evaluate(arg{text: "f " + value.text}, a.child(s.through(name)))
 		return
 	}
-	if !commandVariables[name] || value.text == "" {
+	// CARGO_TARGET_<TRIPLE>_RUNNER and _LINKER are those of one platform.
+	target := strings.HasPrefix(name, "CARGO_TARGET_") && (strings.HasSuffix(name, "_RUNNER") || strings.HasSuffix(name, "_LINKER"))
+	if !commandVariables[name] && !target || value.text == "" {
 		return
 	}
 	inner := a.child(s.through(name))

@@ -178,6 +178,18 @@ ask_by_rule contains {
 }
 
 # METADATA
+# title: Reveals
+# description: A program prints credentials that it keeps (npm config get …_authToken, docker-credential-pass, git credential-store, …).
+ask_by_rule contains {
+	"id": "bash.reveals",
+	"message": sprintf("%s prints credentials", [_command(call)]),
+	"always": [],
+} if {
+	some call in input.prompt.command.calls
+	_has_effect(call, "reveals")
+}
+
+# METADATA
 # title: Lookalike
 # description: A program's name holds characters that look like others.
 ask_by_rule contains {

@@ -170,6 +170,7 @@ test_effect_is_asked[effect] if {
 		"network": "bash.network",
 		"destroys": "bash.destructive",
 		"persists": "bash.persists",
+		"reveals": "bash.reveals",
 		"lookalike": "bash.lookalike",
 	}
 	decision := prompt.decision with input as _call({"effects": [effect], "plain": "x"})
@@ -178,7 +179,7 @@ test_effect_is_asked[effect] if {
 }
 
 test_effect_of_a_program_without_a_subcommand_is_asked[effect] if {
-	some effect in ["fetches", "network", "destroys", "persists"]
+	some effect in ["fetches", "network", "destroys", "persists", "reveals"]
 	decision := prompt.decision with input as _call({"effects": [effect], "subcommand": ""})
 	decision.effect == "ask"
 	startswith(decision.rules[0].message, "x ")
