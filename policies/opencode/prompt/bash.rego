@@ -99,7 +99,6 @@ ask_by_rule contains {
 	some call in input.prompt.command.calls
 	some command in _commands(call)
 	reason := config.ask_commands[command]
-	is_string(reason)
 	not _is_lifted(call)
 }
 
