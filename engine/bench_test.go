@@ -72,7 +72,7 @@ func decideAnew(b *testing.B, e *engine.Engine, want policy.Effect, next func() 
 	}
 	after := e.Info().Cache
 	made := after.Misses + after.Bypasses - before.Misses - before.Bypasses
-	if kept := after.Hits - before.Hits; kept != 0 || made != uint64(b.N) { //nolint:gosec // G115: a count is not negative
+	if kept := after.Hits - before.Hits; kept != 0 || made != uint64(b.N) {
 		b.Fatalf("of %d decisions %d were made and %d kept, want all made", b.N, made, kept)
 	}
 }
