@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"testing"
 
+	"opencode/engine"
 	"opencode/policy"
 )
 
@@ -45,16 +46,34 @@ func BenchmarkDecideAnew(b *testing.B) {
 			return in
 		},
 	} {
+		n := 0 // of all counts, which share what the engine keeps
 		b.Run(name, func(b *testing.B) {
-			n := 0
-			b.ReportAllocs()
-			for b.Loop() {
+			decideAnew(b, e, policy.Allow, func() *policy.Input {
 				n++
-				if d, err := e.Decide(b.Context(), next(n)); err != nil || d.Effect != policy.Allow {
-					b.Fatal(d.Effect, err)
-				}
-			}
+				return next(n)
+			})
 		})
+	}
+}
+
+// decideAnew times decisions on inputs that are never the same, and fails if one
+// of them was kept.
+func decideAnew(b *testing.B, e *engine.Engine, want policy.Effect, next func() *policy.Input) {
+	b.Helper()
+	if d, err := e.Decide(b.Context(), next()); err != nil || d.Effect != want {
+		b.Fatalf("Decide = %v by %v, error %v, want %v", d.Effect, ids(d), err, want)
+	}
+	before := e.Info().Cache
+	b.ReportAllocs()
+	for b.Loop() {
+		if d, err := e.Decide(b.Context(), next()); err != nil || d.Effect != want {
+			b.Fatal(d.Effect, err)
+		}
+	}
+	after := e.Info().Cache
+	made := after.Misses + after.Bypasses - before.Misses - before.Bypasses
+	if kept := after.Hits - before.Hits; kept != 0 || made != uint64(b.N) {
+		b.Fatalf("of %d decisions %d were made and %d kept, want all made", b.N, made, kept)
 	}
 }
 

@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"strconv"
 	"testing"
 
 	"opencode/engine"
@@ -8,9 +9,9 @@ import (
 	"opencode/policy"
 )
 
-// BenchmarkTeam decides a prompt with a team's rules in Rego and in Wasm.
+// BenchmarkTeam decides prompts with a team's rules in Rego and in Wasm. None was
+// decided before.
 func BenchmarkTeam(b *testing.B) {
-	in := bash([]string{"git", "push"})
 	for _, row := range []struct {
 		name string
 		wasm bool
@@ -20,15 +21,11 @@ func BenchmarkTeam(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			if d, err := e.Decide(b.Context(), in); err != nil || d.Effect != policy.Ask {
-				b.Fatalf("Decide = %v, %v", d.Effect, err)
-			}
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := e.Decide(b.Context(), in); err != nil {
-					b.Fatal(err)
-				}
-			}
+			n := 0
+			decideAnew(b, e, policy.Ask, func() *policy.Input {
+				n++
+				return bash([]string{"git", "push", "origin", strconv.Itoa(n)})
+			})
 		})
 	}
 }

@@ -99,7 +99,6 @@ ask_by_rule contains {
 	some call in input.prompt.command.calls
 	some command in _commands(call)
 	reason := config.ask_commands[command]
-	is_string(reason)
 	not _is_lifted(call)
 }
 
@@ -111,7 +110,7 @@ ask_by_rule contains {
 	"message": sprintf("%s runs code that stands in the command or on its input", [call.name]),
 	"always": [],
 } if {
-	some call in input.prompt.command.calls
+	some call in _calls_with_effects
 	_has_effect(call, "code")
 }
 
@@ -123,7 +122,7 @@ ask_by_rule contains {
 	"message": sprintf("%s runs what it fetches", [_command(call)]),
 	"always": [concat(" ", [_command(call), "*"])],
 } if {
-	some call in input.prompt.command.calls
+	some call in _calls_with_effects
 	_has_effect(call, "fetches")
 }
 
@@ -135,7 +134,7 @@ ask_by_rule contains {
 	"message": sprintf("%s reaches another machine", [_command(call)]),
 	"always": [concat(" ", [_command(call), "*"])],
 } if {
-	some call in input.prompt.command.calls
+	some call in _calls_with_effects
 	_has_effect(call, "network")
 }
 
@@ -147,7 +146,7 @@ ask_by_rule contains {
 	"message": sprintf("%s removes or changes what cannot be brought back", [_command(call)]),
 	"always": [],
 } if {
-	some call in input.prompt.command.calls
+	some call in _calls_with_effects
 	_has_effect(call, "destroys")
 }
 
@@ -173,7 +172,7 @@ ask_by_rule contains {
 	"message": sprintf("%s changes what runs later", [_command(call)]),
 	"always": [],
 } if {
-	some call in input.prompt.command.calls
+	some call in _calls_with_effects
 	_has_effect(call, "persists")
 }
 
@@ -197,7 +196,7 @@ ask_by_rule contains {
 	"message": sprintf("the name %s looks like %s and is another", [call.name, call.plain]),
 	"always": [],
 } if {
-	some call in input.prompt.command.calls
+	some call in _calls_with_effects
 	_has_effect(call, "lookalike")
 }
 
@@ -272,6 +271,12 @@ _commands(call) := {name, concat(" ", [name, call.subcommand])} | {command |
 _command(call) := lower(call.name) if {
 	call.subcommand == ""
 } else := concat(" ", [lower(call.name), call.subcommand])
+
+# Most calls have none, which six rules need not find out one by one.
+_calls_with_effects := [call |
+	some call in input.prompt.command.calls
+	call.effects != [] # mutate: equivalent drop because nothing is in an empty list
+]
 
 _has_effect(call, effect) if {
 	effect in call.effects

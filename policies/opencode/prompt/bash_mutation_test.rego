@@ -4,7 +4,8 @@ import data.opencode.config
 import data.opencode.prompt
 import data.opencode.testing
 
-# Each test here fails if one condition of the rules on commands is lost.
+# Each test here fails if one condition of the rules on commands is lost. Where
+# a team is loaded that says nothing, it is so that the rules are asked.
 
 _fired(decision) := {rule.id | some rule in decision.rules}
 
@@ -21,12 +22,14 @@ _filed(facts) := _running({"files": [object.union(
 
 test_lifted_program_is_not_banned if {
 	decision := prompt.decision with input as testing.bash([["curl", "x"]])
+		with data.opencode.loaded.teams as {"a": true}
 		with data.opencode.config.banned_commands as {"curl": false}
 	decision.effect == "allow"
 }
 
 test_name_that_is_known_is_no_pattern if {
 	decision := prompt.decision with input as _called({"name": "cur?", "plain": "cur?"})
+		with data.opencode.loaded.teams as {"a": true}
 	decision.effect == "allow"
 }
 
@@ -58,7 +61,7 @@ test_pattern_of_a_lifted_program_is_not_banned[name] if {
 
 test_redirect_to_a_known_file_is_no_question if {
 	document := _running({"redirects": [{"op": ">", "target": "out", "access": "write", "dynamic": false}]})
-	decision := prompt.decision with input as document
+	decision := prompt.decision with input as document with data.opencode.loaded.teams as {"a": true}
 	decision.effect == "allow"
 }
 
@@ -84,6 +87,7 @@ test_what_always_covers[name] if {
 test_file_that_is_only_used_is_not_deleted[access] if {
 	some access in ["read", "write", "execute", "unknown"]
 	decision := prompt.decision with input as _filed({"access": access, "glob": true, "recursive": true})
+		with data.opencode.loaded.teams as {"a": true}
 	not "bash.deletes" in _fired(decision)
 }
 
@@ -123,6 +127,7 @@ test_message_names_the_target[name] if {
 test_terminal_switch_concerns_terminals_alone[setting] if {
 	some setting in ["deny", "ask"]
 	decision := prompt.decision with input as testing.bash([["ls"]])
+		with data.opencode.loaded.teams as {"a": true}
 		with data.opencode.config.pty as object.union(config.pty, {"interactive": setting})
 	decision.effect == "allow"
 }

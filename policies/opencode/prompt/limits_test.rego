@@ -37,6 +37,10 @@ test_without_the_network_if_anybody_wants_so if {
 	by_config := prompt.decision.obligations.sandbox with input as testing.bash([["ls"]])
 		with data.opencode.config.sandbox.network as false
 	by_config.network == false
+	by_the_rules := prompt.decision.obligations.sandbox with input as testing.bash([["ls"]])
+		with data.opencode.loaded.teams as {"a": true}
+		with data.opencode.config.sandbox.network as false
+	by_the_rules.network == false
 	by_team := prompt.decision.obligations.sandbox with input as testing.bash([["ls"]])
 		with data.opencode.loaded.teams as {"a": true, "b": true}
 		with data.team.a.obligations as {"sandbox": {"network": false, "require": ["exec"]}}

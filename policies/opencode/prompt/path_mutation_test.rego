@@ -5,7 +5,8 @@ import data.opencode.prompt
 import data.opencode.testing
 
 # Each test here fails if one condition of the rules on files, on sessions or on
-# prompts as a whole is lost.
+# prompts as a whole is lost. Where a team is loaded that says nothing, it is so
+# that the rules are asked.
 
 _using(facts) := object.union(testing.bash([["cat", "x"]]), {"prompt": {"paths": [object.union(testing.file("x", "read"), facts)]}})
 
@@ -50,6 +51,7 @@ test_reading_a_secret_is_allowed_by_no_rule if {
 test_ordinary_kinds_are_no_special_files[kind] if {
 	some kind in ["file", "dir", "none"]
 	decision := prompt.decision with input as _tool_on("read", {"kind": kind})
+		with data.opencode.loaded.teams as {"a": true}
 	decision.effect == "allow"
 }
 
@@ -76,6 +78,17 @@ test_command_writes_a_temporary_file_after_a_question if {
 	"path.outside_ask" in _fired(decision)
 }
 
+test_file_of_the_system_may_have_other_names if {
+	decision := prompt.decision with input as _using({"inside": false, "real": "/usr/share/x", "links": 2})
+	decision.effect == "allow"
+}
+
+test_sandbox_opens_no_place_without_a_name if {
+	decision := prompt.decision with input as _using({"inside": false, "real": ""})
+	decision.effect == "ask"
+	decision.obligations.sandbox.read == config.sandbox.read
+}
+
 test_place_that_is_not_known_is_denied if {
 	path := object.remove(object.union(testing.file("x", "read"), {"inside": false}), ["real"])
 	decision := prompt.decision with input as object.union(testing.bash([["cat", "x"]]), {"prompt": {"paths": [path]}})
@@ -96,6 +109,7 @@ test_prompt_that_is_none_is_denied[name] if {
 test_those_who_are_known_are_authenticated[kind] if {
 	some kind in ["token", "local"]
 	decision := prompt.decision with input as object.union(testing.bash([["ls"]]), {"principal": {"kind": kind}})
+		with data.opencode.loaded.teams as {"a": true}
 	decision.effect == "allow"
 }
 

@@ -10,6 +10,7 @@ _outside := _file({"raw": "../x", "real": "/home/u/x", "relative": "", "inside":
 test_read_inside_is_allowed[tool] if {
 	some tool in ["read", "list", "glob", "grep"]
 	decision := prompt.decision with input as testing.prompt(tool, {}, [testing.file("a.txt", "read")])
+		with data.opencode.loaded.teams as {"a": true}
 	decision.effect == "allow"
 	_ids(decision) == {"path.read_inside"}
 }

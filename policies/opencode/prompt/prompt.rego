@@ -142,6 +142,7 @@ decision := {
 	"needs": [],
 	"obligations": object.union(_limits, {"ask": _ask_terms}),
 } if {
+	# mutate: equivalent drop because no branch can be built where that of the denials could not, for want of the audit
 	count(deny) == 0
 	count(_asks) > 0
 } else := {
@@ -150,6 +151,7 @@ decision := {
 	"needs": [],
 	"obligations": _limits,
 } if {
+	# mutate: equivalent drop because no branch can be built where that of the denials could not, for want of the audit
 	count(deny) == 0
 	count(_asks) == 0
 }

@@ -56,8 +56,9 @@ _restricts(restriction) if {
 # The names under which clients know the tool.
 _names_of_tool := {"*", input.prompt.tool} | _edit_name
 
+# The tool edit has this name of its own.
 _edit_name := {"edit"} if {
-	input.prompt.tool in {"write", "edit", "multiedit", "patch", "delete", "move", "revert"}
+	input.prompt.tool in {"write", "multiedit", "patch", "delete", "move", "revert"}
 } else := set()
 
 _is_about(pattern) if {

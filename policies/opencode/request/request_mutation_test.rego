@@ -20,3 +20,10 @@ test_public_route_needs_a_known_method if {
 		with data.opencode.config as object.union(config, {"routes": routes, "public_routes": routes})
 	_fired(decision) == {"request.unknown_method"}
 }
+
+test_request_without_a_route_needs_no_execute if {
+	document := object.union(testing.request("GET", "/config", ["read"]), {"request": {"route": null}})
+	decision := request.decision with input as document
+	_fired(decision) == {"request.unknown_route"}
+	decision.needs == []
+}

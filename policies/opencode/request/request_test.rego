@@ -78,6 +78,7 @@ test_interactive_routes_need_execute[route] if {
 	denied.effect == "deny"
 	denied.needs == ["execute"]
 	allowed := request.decision with input as testing.request("GET", route, ["read", "execute"])
+		with data.opencode.loaded.teams as {"a": true}
 	allowed.effect == "allow"
 }
 
@@ -156,7 +157,7 @@ test_local_principal_is_authenticated if {
 		testing.request("GET", "/config", _all),
 		[{"op": "replace", "path": "/principal/kind", "value": "local"}],
 	)
-	decision := request.decision with input as document
+	decision := request.decision with input as document with data.opencode.loaded.teams as {"a": true}
 	decision.effect == "allow"
 }
 
