@@ -98,7 +98,7 @@ func archiveError(limited *io.LimitedReader, err error) error {
 // archivedPath returns the path of a plain file of an archive.
 func archivedPath(header *tar.Header) (string, error) {
 	name := strings.TrimPrefix(strings.TrimPrefix(header.Name, "/"), "./")
-	if header.Typeflag != tar.TypeReg {
+	if header.Typeflag != tar.TypeReg || isSparse(header) {
 		return "", fmt.Errorf("%q: is no plain file", header.Name)
 	}
 	odd := func(r rune) bool { return r == '\\' || r == utf8.RuneError || !unicode.IsPrint(r) }
@@ -106,6 +106,17 @@ func archivedPath(header *tar.Header) (string, error) {
 		return "", fmt.Errorf("%q: is not a plain path below the root of the archive", header.Name)
 	}
 	return name, nil
+}
+
+// isSparse reports whether an archive says that there is nothing in parts of a
+// file: it then has more bytes than were unpacked.
+func isSparse(header *tar.Header) bool {
+	for key := range header.PAXRecords {
+		if strings.HasPrefix(key, "GNU.sparse.") {
+			return true
+		}
+	}
+	return false
 }
 
 // readBundle adds the files of a bundle. They are held to what the files of a

@@ -1,6 +1,7 @@
 package distribution
 
 import (
+	"archive/tar"
 	"bytes"
 	"compress/gzip"
 	"context"
@@ -326,7 +327,7 @@ func (e *exchange) take() []byte {
 }
 
 // checkUnpacked refuses what is small as it is sent and fills the memory when
-// it is unpacked. What is not compressed is for others to judge.
+// it is unpacked. What is not compressed, or no archive, is for others to judge.
 func checkUnpacked(b []byte) error {
 	if !bytes.HasPrefix(b, []byte{0x1f, 0x8b}) {
 		return nil
@@ -335,11 +336,25 @@ func checkUnpacked(b []byte) error {
 	if err != nil {
 		return fmt.Errorf("the bundle cannot be unpacked: %w", err)
 	}
-	n, err := io.Copy(io.Discard, io.LimitReader(r, maxTotalBytes+1))
+	limited := &io.LimitedReader{R: r, N: maxTotalBytes + 1}
+	// A sparse file has more bytes than the archive.
+	left := int64(maxTotalBytes)
+	archive := tar.NewReader(limited)
+	for {
+		header, err := archive.Next()
+		if err != nil {
+			break
+		}
+		if header.Size > left {
+			return errUnpacked
+		}
+		left -= header.Size
+	}
+	_, err = io.Copy(io.Discard, limited)
 	switch {
 	case err != nil:
 		return fmt.Errorf("the bundle cannot be unpacked: %w", err)
-	case n > maxTotalBytes:
+	case limited.N == 0:
 		return errUnpacked
 	}
 	return nil
