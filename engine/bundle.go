@@ -119,14 +119,14 @@ func isSparse(header *tar.Header) bool {
 	return false
 }
 
-// readBundle adds the files of a bundle. They are held to what the files of a
-// directory are.
-func (s *sources) readBundle(name string, o origin) error {
+// readBundle adds the files of a bundle, which may have been fetched from a
+// server. They are held to what the files of a directory are.
+func (s *sources) readBundle(name string, o origin, fetched bool) error {
 	files, err := openArchive(name)
 	if err != nil {
 		return fmt.Errorf("policy bundle %s: %w", name, err)
 	}
-	if err := s.addBundle(name, o, files); err != nil {
+	if err := s.addBundle(name, o, fetched, files); err != nil {
 		return fmt.Errorf("policy bundle %s: %w", name, err)
 	}
 	return s.checkSize()
@@ -149,7 +149,7 @@ func openArchive(name string) ([]archived, error) {
 	return readArchive(io.LimitReader(f, maxTotalBytes))
 }
 
-func (s *sources) addBundle(name string, o origin, files []archived) error {
+func (s *sources) addBundle(name string, o origin, fetched bool, files []archived) error {
 	if s.verification != nil {
 		if err := s.verification.verify(files); err != nil {
 			return err
@@ -161,14 +161,20 @@ func (s *sources) addBundle(name string, o origin, files []archived) error {
 	}
 	var added []file
 	var wasm []byte
+	before := len(s.all())
 	for _, a := range files {
 		kind, err := bundleKind(a.path)
 		if err != nil {
 			return fmt.Errorf("%s: %w", a.path, err)
 		}
+		f := file{origin: o, name: name + "/" + a.path, rel: a.path, dir: name, data: a.data, bundled: true}
 		switch kind {
 		case bundledPolicy:
-			added = append(added, file{origin: o, name: name + "/" + a.path, rel: a.path, dir: name, data: a.data, bundled: true})
+			added = append(added, f)
+		case bundledExtension:
+			if err := s.addBundledExtension(f, fetched); err != nil {
+				return fmt.Errorf("%s: %w", a.path, err)
+			}
 		case bundledWasm:
 			wasm = a.data
 		case bundledOther:
@@ -179,10 +185,10 @@ func (s *sources) addBundle(name string, o origin, files []archived) error {
 			return err
 		}
 	}
-	if len(added) == 0 {
+	s.files = append(s.files, added...)
+	if len(s.all()) == before {
 		return errors.New("holds no .rego file, no data.json or data.yaml and no policy.wasm")
 	}
-	s.files = append(s.files, added...)
 	return nil
 }
 
@@ -193,6 +199,7 @@ const (
 	bundledOther bundled = iota
 	bundledPolicy
 	bundledWasm
+	bundledExtension
 )
 
 // bundleKind refuses what another reader would take for policy, or what looks
@@ -200,6 +207,9 @@ const (
 func bundleKind(p string) (bundled, error) {
 	if p == manifestFile || p == signaturesFile {
 		return bundledOther, nil
+	}
+	if kind, isExtension, err := bundledExtensionKind(p); isExtension || err != nil {
+		return kind, err
 	}
 	base := strings.ToLower(path.Base(p))
 	switch {
@@ -210,7 +220,7 @@ func bundleKind(p string) (bundled, error) {
 	case base == "plan.json", base == "plan.pb":
 		return 0, errors.New("is a plan, which nothing here runs; build the bundle for the target rego or wasm")
 	case strings.HasSuffix(base, ".wasm") && p != wasmFile:
-		return 0, fmt.Errorf("a bundle has one module, %s at its root", wasmFile)
+		return 0, fmt.Errorf("a bundle has one module, %s at its root, and extensions as ext/NAME/NAME.wasm", wasmFile)
 	case p == wasmFile:
 		return bundledWasm, nil
 	case strings.HasSuffix(base, bundleSuffix), strings.HasSuffix(base, ".tgz"):

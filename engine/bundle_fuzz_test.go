@@ -66,7 +66,7 @@ func FuzzBundle(f *testing.F) {
 			seen = append(seen, a.path)
 		}
 		s := &sources{schemas: policies.FS}
-		if err := s.addBundle("x.tar.gz", originTeam, files); err == nil {
+		if err := s.addBundle("x.tar.gz", originTeam, false, files); err == nil {
 			for _, f := range s.files {
 				if !f.generated && (!s.wanted(f.rel) || !slices.Contains(seen, f.rel)) {
 					t.Errorf("takes the file %q of %q", f.rel, seen)
@@ -79,7 +79,7 @@ func FuzzBundle(f *testing.F) {
 			}
 		}
 		by := &sources{schemas: policies.FS, verification: verification}
-		if err := by.addBundle("x.tar.gz", originTeam, files); err != nil {
+		if err := by.addBundle("x.tar.gz", originTeam, false, files); err != nil {
 			return
 		}
 		for _, a := range files {

@@ -89,6 +89,9 @@ func (c Config) sources(keep func(file) bool) (*sources, error) {
 	for _, dir := range c.Dirs {
 		errs = append(errs, s.readDir(dir, originTeam))
 	}
+	for _, name := range c.Fetched {
+		errs = append(errs, s.readBundle(name, originTeam, true))
+	}
 	for _, f := range s.files {
 		errs = append(errs, f.checkTest())
 	}
@@ -107,7 +110,7 @@ func (s *sources) readDir(dir string, o origin) error {
 	}
 	switch {
 	case !info.IsDir() && isBundle(dir):
-		return s.readBundle(dir, o)
+		return s.readBundle(dir, o, false)
 	case !info.IsDir():
 		return fmt.Errorf("policy directory %s: is not a directory, nor a bundle *%s", dir, bundleSuffix)
 	case s.verification != nil:
@@ -138,7 +141,7 @@ func (s *sources) read(fsys fs.FS, root, dir string, o origin) error {
 			return nil
 		}
 		if !entry.IsDir() && dir != "" && isBundle(p) {
-			return s.readBundle(filepath.Join(dir, filepath.FromSlash(p)), o)
+			return s.readBundle(filepath.Join(dir, filepath.FromSlash(p)), o, false)
 		}
 		module, isExtension := extensionFile(p)
 		if err := misplaced(p, filepath.Join(dir, filepath.FromSlash(p))); err != nil && !isExtension {
