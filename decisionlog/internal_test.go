@@ -52,6 +52,8 @@ func TestMaskPaths(t *testing.T) {
 		"below a value":            {`{"a":1}`, `[{"op":"upsert","path":"/input/a/b","value":1}]`, `{"a":1}`, nil, nil},
 		"an element":               {`{"a":[1,2]}`, `["/input/a/0", {"op":"upsert","path":"/input/a/1","value":9}]`, `{"a":[9]}`, []string{"/input/a/0"}, []string{"/input/a/1"}},
 		"removed, then replaced":   {`{"a":{"b":1}}`, `[{"op":"upsert","path":"/input/a/b","value":9}, "/input/a"]`, `{}`, []string{"/input/a"}, nil},
+		"removed and replaced":     {`{"a":"ab","b":2}`, `[{"op":"upsert","path":"/input/a","value":"a"}, "/input/a"]`, `{"b":2}`, []string{"/input/a"}, nil},
+		"all, removed and not":     {`{"a":1}`, `["/input", {"op":"upsert","path":"/input","value":1}]`, `null`, []string{"/input"}, nil},
 		"a name with a blank":      {`{"a b":1}`, `["/input/a b"]`, `{}`, []string{"/input/a%20b"}, nil},
 		"a name that is escaped":   {`{"a b":1,"a%20b":2}`, `["/input/a%20b"]`, `{}`, []string{"/input/a%2520b"}, nil},
 		"a name with a slash":      {`{"a/b":1}`, `["/input/a~1b"]`, `{}`, []string{"/input/a~1b"}, nil},

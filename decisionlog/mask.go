@@ -146,6 +146,9 @@ func (r maskRule) apply(root *any) bool {
 
 // change returns v with what the parts lead to removed or replaced.
 func (r maskRule) change(v any, parts []string) (any, bool) {
+	if _, gone := v.(removed); gone {
+		return v, false // what one team takes out another brings back in no form
+	}
 	if len(parts) == 0 {
 		if r.upsert {
 			return r.value, true

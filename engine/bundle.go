@@ -99,7 +99,7 @@ func archiveError(limited *io.LimitedReader, err error) error {
 // archivedPath returns the path of a plain file of an archive.
 func archivedPath(header *tar.Header) (string, error) {
 	name := strings.TrimPrefix(strings.TrimPrefix(header.Name, "/"), "./")
-	if header.Typeflag != tar.TypeReg {
+	if header.Typeflag != tar.TypeReg || isSparse(header) {
 		return "", fmt.Errorf("%q: is no plain file", header.Name)
 	}
 	odd := func(r rune) bool { return r == '\\' || r == utf8.RuneError || !unicode.IsPrint(r) }
@@ -109,14 +109,25 @@ func archivedPath(header *tar.Header) (string, error) {
 	return name, nil
 }
 
-// readBundle adds the files of a bundle. They are held to what the files of a
-// directory are.
-func (s *sources) readBundle(name string, o origin) error {
+// isSparse reports whether an archive says that there is nothing in parts of a
+// file: it then has more bytes than were unpacked.
+func isSparse(header *tar.Header) bool {
+	for key := range header.PAXRecords {
+		if strings.HasPrefix(key, "GNU.sparse.") {
+			return true
+		}
+	}
+	return false
+}
+
+// readBundle adds the files of a bundle, which may have been fetched from a
+// server. They are held to what the files of a directory are.
+func (s *sources) readBundle(name string, o origin, fetched bool) error {
 	files, err := openArchive(name)
 	if err != nil {
 		return fmt.Errorf("policy bundle %s: %w", name, err)
 	}
-	if err := s.addBundle(name, o, files); err != nil {
+	if err := s.addBundle(name, o, fetched, files); err != nil {
 		return fmt.Errorf("policy bundle %s: %w", name, err)
 	}
 	return s.checkSize()
@@ -131,7 +142,7 @@ func openArchive(name string) ([]archived, error) {
 	return readArchive(io.LimitReader(f, maxTotalBytes))
 }
 
-func (s *sources) addBundle(name string, o origin, files []archived) error {
+func (s *sources) addBundle(name string, o origin, fetched bool, files []archived) error {
 	if s.verification != nil {
 		if err := s.verification.verify(files); err != nil {
 			return err
@@ -143,14 +154,20 @@ func (s *sources) addBundle(name string, o origin, files []archived) error {
 	}
 	var added []file
 	var wasm []byte
+	before := len(s.all())
 	for _, a := range files {
 		kind, err := bundleKind(a.path)
 		if err != nil {
 			return fmt.Errorf("%s: %w", a.path, err)
 		}
+		f := file{origin: o, name: name + "/" + a.path, rel: a.path, dir: name, data: a.data, bundled: true}
 		switch kind {
 		case bundledPolicy:
-			added = append(added, file{origin: o, name: name + "/" + a.path, rel: a.path, dir: name, data: a.data, bundled: true})
+			added = append(added, f)
+		case bundledExtension:
+			if err := s.addBundledExtension(f, fetched); err != nil {
+				return fmt.Errorf("%s: %w", a.path, err)
+			}
 		case bundledWasm:
 			wasm = a.data
 		case bundledOther:
@@ -161,10 +178,10 @@ func (s *sources) addBundle(name string, o origin, files []archived) error {
 			return err
 		}
 	}
-	if len(added) == 0 {
+	s.files = append(s.files, added...)
+	if len(s.all()) == before {
 		return errors.New("holds no .rego file, no data.json or data.yaml and no policy.wasm")
 	}
-	s.files = append(s.files, added...)
 	return nil
 }
 
@@ -175,6 +192,7 @@ const (
 	bundledOther bundled = iota
 	bundledPolicy
 	bundledWasm
+	bundledExtension
 )
 
 // bundleKind refuses what another reader would take for policy, or what looks
@@ -182,6 +200,9 @@ const (
 func bundleKind(p string) (bundled, error) {
 	if p == manifestFile || p == signaturesFile {
 		return bundledOther, nil
+	}
+	if kind, isExtension, err := bundledExtensionKind(p); isExtension || err != nil {
+		return kind, err
 	}
 	base := strings.ToLower(path.Base(p))
 	switch {
@@ -192,7 +213,7 @@ func bundleKind(p string) (bundled, error) {
 	case base == "plan.json", base == "plan.pb":
 		return 0, errors.New("is a plan, which nothing here runs; build the bundle for the target rego or wasm")
 	case strings.HasSuffix(base, ".wasm") && p != wasmFile:
-		return 0, fmt.Errorf("a bundle has one module, %s at its root", wasmFile)
+		return 0, fmt.Errorf("a bundle has one module, %s at its root, and extensions as ext/NAME/NAME.wasm", wasmFile)
 	case p == wasmFile:
 		return bundledWasm, nil
 	case strings.HasSuffix(base, bundleSuffix), strings.HasSuffix(base, ".tgz"):

@@ -31,6 +31,8 @@ type BuildConfig struct {
 	Revision string
 	// Signing, if it is not nil, signs the bundle.
 	Signing *Signing
+	// CodeCache is that of [Config].
+	CodeCache string
 }
 
 // Built is a bundle, and what is in it.
@@ -42,6 +44,8 @@ type Built struct {
 	Files []string `json:"files"`
 	// Entrypoints are what a Wasm module in it answers.
 	Entrypoints []string `json:"entrypoints,omitempty"`
+	// Extensions are the names of the extensions in it.
+	Extensions []string `json:"extensions,omitempty"`
 	// Digest is that of a policy to which this is added.
 	Digest string `json:"digest"`
 	Signed bool   `json:"signed"`
@@ -90,7 +94,7 @@ func NewSigning(key []byte, algorithm string) (*Signing, error) {
 // bundle is the same for the same files, but for a signature that holds random
 // numbers (ES256 and its like, PS256 and its like).
 func Build(ctx context.Context, cfg BuildConfig) (Built, error) {
-	load := Config{Default: cfg.Default, Dirs: []string{cfg.Dir}}
+	load := Config{Default: cfg.Default, Dirs: []string{cfg.Dir}, CodeCache: cfg.CodeCache}
 	src, err := load.sources(serving)
 	if err != nil {
 		return Built{}, err
@@ -106,6 +110,7 @@ func Build(ctx context.Context, cfg BuildConfig) (Built, error) {
 	if err != nil {
 		return Built{}, fmt.Errorf("policy %s: %w", cfg.Dir, err)
 	}
+	src.pack(b)
 	if cfg.Signing != nil {
 		if err := cfg.Signing.sign(b); err != nil {
 			return Built{}, fmt.Errorf("policy %s: signature: %w", cfg.Dir, err)
@@ -116,6 +121,7 @@ func Build(ctx context.Context, cfg BuildConfig) (Built, error) {
 		return Built{}, fmt.Errorf("policy %s: %w", cfg.Dir, err)
 	}
 	built := Built{Bytes: out.Bytes(), Teams: src.teams(c), Entrypoints: entrypoints, Signed: cfg.Signing != nil}
+	built.Extensions = slices.Sorted(maps.Keys(src.extensions))
 	if err := built.check(ctx, load, cfg.Dir); err != nil {
 		return Built{}, fmt.Errorf("policy %s: the bundle that was built does not load: %w", cfg.Dir, err)
 	}
@@ -137,7 +143,10 @@ func (b *Built) check(ctx context.Context, load Config, dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := src.addBundle(filepath.Base(dir)+bundleSuffix, originTeam, files); err != nil {
+	if err := src.addBundle(filepath.Base(dir)+bundleSuffix, originTeam, false, files); err != nil {
+		return err
+	}
+	if err := src.parseExtensions(); err != nil {
 		return err
 	}
 	snap, err := build(ctx, src)
@@ -145,6 +154,7 @@ func (b *Built) check(ctx context.Context, load Config, dir string) error {
 		return err
 	}
 	snap.guests.retire()
+	snap.extensions.close()
 	b.Digest = snap.digest
 	return nil
 }
@@ -180,16 +190,16 @@ func (c *compiled) bundle(ctx context.Context, src *sources, wasm bool, revision
 	if err != nil {
 		return nil, nil, err
 	}
-	compiler := compile.New().WithCapabilities(capabilities()).WithRegoVersion(ast.RegoV1).WithBundle(b).WithRevision(revision)
+	compiler := compile.New().WithCapabilities(src.capabilities()).WithRegoVersion(ast.RegoV1).WithBundle(b).WithRevision(revision)
 	var entrypoints []string
 	if wasm {
-		if err := c.checkSelfContained(src); err != nil {
+		if err := errors.Join(c.checkSelfContained(src), c.checkNoExtensions(src)); err != nil {
 			return nil, nil, err
 		}
 		if entrypoints = c.entrypoints(src); len(entrypoints) == 0 {
 			return nil, nil, errNothingToCompile
 		}
-		compiler = compiler.WithTarget(compile.TargetWasm).WithEntrypoints(entrypoints...).WithPruneUnused(true).
+		compiler = compiler.WithCapabilities(capabilities()).WithTarget(compile.TargetWasm).WithEntrypoints(entrypoints...).WithPruneUnused(true).
 			WithMetadata(&map[string]any{metadataKey: map[string]any{"rules": c.ruleMetadata(src, name)}})
 	}
 	if err := compiler.Build(ctx); err != nil {

@@ -20,7 +20,7 @@ import (
 // FuzzBundle reads what claims to be a bundle, with a key and without, up to
 // where its rules are compiled. Each file that is taken has one plain path, and
 // is one that a directory could hold; with the key nothing is taken but what
-// was signed.
+// was signed, and from a server no extension without it.
 //
 // The input is the archive without its compression: a fuzzer that has to keep
 // a checksum finds little.
@@ -42,6 +42,7 @@ func FuzzBundle(f *testing.F) {
 		{"/a.rego", []byte("package team.a\n\nx := 1\n")},
 	}))
 	f.Add(tarOf(f, []archived{{"/../a.rego", []byte("package team.a\n")}, {"x/.manifest", []byte("{}")}}))
+	f.Add(tarOf(f, []archived{{"/ext/x/manifest.json", []byte("{}")}, {"./ext/x/x.wasm", []byte("\x00asm\x01\x00\x00\x00")}, {"ext/x/main.go", nil}}))
 	f.Fuzz(func(t *testing.T, archive []byte) {
 		var zipped bytes.Buffer
 		w, err := gzip.NewWriterLevel(&zipped, gzip.NoCompression)
@@ -66,10 +67,15 @@ func FuzzBundle(f *testing.F) {
 			seen = append(seen, a.path)
 		}
 		s := &sources{schemas: policies.FS}
-		if err := s.addBundle("x.tar.gz", originTeam, files); err == nil {
+		if err := s.addBundle("x.tar.gz", originTeam, false, files); err == nil {
 			for _, f := range s.files {
 				if !f.generated && (!s.wanted(f.rel) || !slices.Contains(seen, f.rel)) {
 					t.Errorf("takes the file %q of %q", f.rel, seen)
+				}
+			}
+			for _, e := range s.all()[len(s.files):] {
+				if _, ok := extensionFile(e.rel); !ok || !slices.Contains(seen, e.rel) {
+					t.Errorf("takes the file %q of an extension, of %q", e.rel, seen)
 				}
 			}
 			for _, g := range s.guests {
@@ -78,8 +84,12 @@ func FuzzBundle(f *testing.F) {
 				}
 			}
 		}
+		from := &sources{schemas: policies.FS}
+		if err := from.addBundle("x.tar.gz", originTeam, true, files); err == nil && len(from.extensions) > 0 {
+			t.Errorf("takes an extension from a server without a key: %q", seen)
+		}
 		by := &sources{schemas: policies.FS, verification: verification}
-		if err := by.addBundle("x.tar.gz", originTeam, files); err != nil {
+		if err := by.addBundle("x.tar.gz", originTeam, false, files); err != nil {
 			return
 		}
 		for _, a := range files {

@@ -123,6 +123,11 @@ func TestRealOPA(t *testing.T) {
 		wantDenial(t, e, "a.ask", "a.one")
 	})
 	t.Run("loaded by OPA", func(t *testing.T) {
+		// With an extension, which OPA passes over and covers by the signature.
+		dir := writeDir(t, example)
+		extension := extended(t, true)
+		delete(extension, "a.rego")
+		writeFiles(t, dir, extension)
 		for name, wasm := range map[string]bool{"ours": false, "ours-wasm": true} {
 			signer, err := engine.NewSigning(key.private, "")
 			if err != nil {
@@ -145,10 +150,12 @@ func TestRealOPA(t *testing.T) {
 					t.Errorf("%s: opa eval says %s", name, out)
 				}
 			}
-			altered := edit(t, b.Bytes, func(e *entry) { e.data = strings.Replace(e.data, `"curl":false`, `"curl":true`, 1) })
-			writeFiles(t, parent, map[string]string{name + "-altered.tar.gz": string(altered)})
-			if out, err := run(t, parent, append([]string{"build", "-b", name + "-altered.tar.gz", "-o", "x.tar.gz"}, verify...)...); err == nil {
-				t.Errorf("%s: OPA takes an altered one: %s", name, out)
+			for _, change := range [][2]string{{`"curl":false`, `"curl":true`}, {`"milliseconds": 1000`, `"milliseconds": 999`}} {
+				altered := edit(t, b.Bytes, func(e *entry) { e.data = strings.Replace(e.data, change[0], change[1], 1) })
+				writeFiles(t, parent, map[string]string{name + "-altered.tar.gz": string(altered)})
+				if out, err := run(t, parent, append([]string{"build", "-b", name + "-altered.tar.gz", "-o", "x.tar.gz"}, verify...)...); err == nil {
+					t.Errorf("%s: OPA takes one with %s: %s", name, change[1], out)
+				}
 			}
 		}
 	})

@@ -65,6 +65,27 @@ func TestChecksOfOthers(t *testing.T) {
 	}
 }
 
+// TestIsDefault checks what makes a policy more than the default, wherever it
+// came from.
+func TestIsDefault(t *testing.T) {
+	t.Parallel()
+	ours := file{origin: originDefault, name: "a.rego"}
+	if s := (&sources{files: []file{ours}}); !s.isDefault() {
+		t.Error("the default is not taken for it")
+	}
+	for name, s := range map[string]*sources{
+		"rules of a team": {files: []file{ours, {name: "b.rego"}}},
+		"data of a team":  {files: []file{ours, {name: "data.json"}}},
+		"a Wasm policy":   {files: []file{ours}, guests: make([]guestSource, 1)},
+		"an extension":    {files: []file{ours}, extensions: map[string]*extensionSource{"a": nil}},
+		"replaced":        {files: []file{ours}, only: true},
+	} {
+		if s.isDefault() {
+			t.Errorf("%s: is taken for the default", name)
+		}
+	}
+}
+
 // compileDefault compiles the default policy as a server does.
 func compileDefault(t *testing.T, checked bool) *ast.Compiler {
 	t.Helper()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -153,7 +154,7 @@ func compileErrors(err error) error {
 }
 
 func (s *sources) compiler() (*ast.Compiler, error) {
-	if s.serves && s.checked {
+	if s.serves && s.checked && s.isDefault() {
 		return ast.NewCompiler().
 			WithSkipStages(idleStages()...).
 			WithCapabilities(s.capabilities()).
@@ -174,6 +175,12 @@ func (s *sources) compiler() (*ast.Compiler, error) {
 		WithUseTypeCheckAnnotations(true).
 		WithKeepModules(true).
 		WithDefaultRegoVersion(ast.RegoV1), nil
+}
+
+// isDefault reports whether there is the default and nothing else.
+func (s *sources) isDefault() bool {
+	isAdded := func(f file) bool { return f.origin != originDefault }
+	return !s.only && !slices.ContainsFunc(s.files, isAdded) && len(s.guests) == 0 && len(s.extensions) == 0
 }
 
 // idleStages are the stages of the compiler that refuse a policy or pass it as it is,

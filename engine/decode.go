@@ -250,7 +250,8 @@ func decodeNames(t *ast.Term, texts bool) ([]string, error) {
 		return err
 	})
 	slices.Sort(names)
-	return names, err
+	// Decisions share the list: what is added to one must not stand in another.
+	return slices.Clip(names), err
 }
 
 // eachMember calls f for each member of an object and puts the member's name

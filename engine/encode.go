@@ -2,6 +2,7 @@ package engine
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"unicode/utf8"
 
@@ -9,8 +10,8 @@ import (
 )
 
 // appendJSON appends a value as JSON. What JSON has no form for is an error: a
-// set as an array, or a key that is a number as a string, would make two values
-// look alike to who reads them.
+// set as an array, a key that is a number as a string, or U+FFFD for what is not
+// UTF-8, would make two values look alike to who reads them.
 func appendJSON(b []byte, v ast.Value) ([]byte, error) {
 	switch v := v.(type) {
 	case ast.Null:
@@ -26,7 +27,7 @@ func appendJSON(b []byte, v ast.Value) ([]byte, error) {
 		}
 		return append(b, v...), nil
 	case ast.String:
-		return appendText(b, string(v)), nil
+		return appendText(b, string(v))
 	case *ast.Array:
 		b = append(b, '[')
 		var err error
@@ -57,8 +58,10 @@ func appendObject(b []byte, object ast.Object) ([]byte, error) {
 			b = append(b, ',')
 		}
 		first = false
-		b = append(appendText(b, string(name)), ':')
-		b, err = appendJSON(b, v.Value)
+		if b, err = appendText(b, string(name)); err != nil {
+			return err
+		}
+		b, err = appendJSON(append(b, ':'), v.Value)
 		return err
 	})
 	if err != nil {
@@ -68,20 +71,22 @@ func appendObject(b []byte, object ast.Object) ([]byte, error) {
 }
 
 // appendText appends a string as JSON, with no more escapes than JSON demands.
-// What is not UTF-8 in it becomes U+FFFD.
-func appendText(b []byte, s string) []byte {
+func appendText(b []byte, s string) ([]byte, error) {
+	if !utf8.ValidString(s) {
+		return nil, errors.New("holds a text that is not UTF-8, which has no form in JSON")
+	}
 	b = append(b, '"')
 	for i := range len(s) {
-		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
-			return append(appendEscaped(append(b, s[:i]...), s[i:]), '"')
+		if c := s[i]; c < ' ' || c == '"' || c == '\\' {
+			return append(appendEscaped(append(b, s[:i]...), s[i:]), '"'), nil
 		}
 	}
-	return append(append(b, s...), '"')
+	return append(append(b, s...), '"'), nil
 }
 
 func appendEscaped(b []byte, s string) []byte {
 	const digits = "0123456789abcdef"
-	for _, r := range s { // what is not UTF-8 gives U+FFFD
+	for _, r := range s {
 		switch {
 		case r == '"' || r == '\\':
 			b = append(b, '\\', byte(r))

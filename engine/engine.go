@@ -36,11 +36,14 @@ type Config struct {
 	// Dirs are the directories and bundles (*.tar.gz) of teams, added to the
 	// default.
 	Dirs []string
+	// Fetched are bundles as Dirs has them, that came from a server. They may hold
+	// extensions only with Verification.
+	Fetched []string
 	// Only is a directory or bundle that replaces the default whole. It excludes
-	// Dirs.
+	// Dirs and Fetched.
 	Only string
-	// Verification, if it is not nil, refuses all in Dirs and Only that is no
-	// bundle with its signature.
+	// Verification, if it is not nil, refuses all in Dirs, Fetched and Only that is
+	// no bundle with its signature.
 	Verification *Verification
 	// Timeout bounds one decision; the default is one second. Past it the
 	// decision is a denial.
@@ -74,7 +77,7 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 	if cfg.Default == nil {
 		errs = append(errs, errors.New("engine: Default is required"))
 	}
-	if cfg.Only != "" && len(cfg.Dirs) > 0 {
+	if cfg.Only != "" && len(cfg.Dirs)+len(cfg.Fetched) > 0 {
 		errs = append(errs, errors.New("a policy that replaces the default cannot be combined with one that adds to it"))
 	}
 	if cfg.Timeout < 0 {

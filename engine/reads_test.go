@@ -83,6 +83,18 @@ func TestReads(t *testing.T) {
 		"wasm":                             {"decision := 1 if data.wasm.x.y == 1", "!the reference data.wasm.x.y"},
 		"wasm by name":                     {"decision := 1 if data[input.a].y == 1", "!the reference data"},
 		"template":                         {"decision := sprintf(\"%v\", [input.a.b])", "input.a.b"},
+		"template string":                  {"decision := $`x{input.a.b}`", "input.a.b"},
+		"key of an object":                 {`decision := {input.a: 1}`, "input.a"},
+		"key of a comprehension":           {`decision := {input.a: v | v := 1}`, "input.a"},
+		"default function":                 {"decision := f(1)\ndefault f(_) := 2\nf(x) := x if input.a == x", "input.a"},
+		"with what reads":                  {"decision := 1 if x with data.q as y\nx if data.q\ny := input.a", "input.a"},
+		"with a built-in of a place":       {"decision := 1 if count([1]) == 2 with count as input.a", "input.a"},
+		"with a built-in by what reads":    {"decision := 1 if count([1]) == 2 with count as f\nf(_) := input.a", "input.a"},
+		"path from the input":              {`decision := 1 if object.get({}, input.path, 0) == 2`, "input.path"},
+		"schema":                           {`decision := 1 if json.match_schema(input.a, {})[0]`, "!the built-in json.match_schema"},
+		"print":                            {"decision := 1 if { print(input.a); true }", ""},
+		"own metadata":                     {"# METADATA\n# title: t\ndecision := rego.metadata.rule().title", ""},
+		"package as an object":             {"decision := count(data.p.q)\nq.a := input.a\nq[k] := 1 if some k in input.b", "input.a input.b"},
 		"chained keys":                     {"decision := 1 if input.a[input.b[input.c]] == 1", "input.a input.b input.c"},
 	} {
 		t.Run(name, func(t *testing.T) {

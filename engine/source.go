@@ -63,7 +63,7 @@ type sources struct {
 	only    bool
 	// serves says that the policy is to decide and nothing else.
 	serves bool
-	// checked says that there is nothing but a default that passed every check.
+	// checked says that the default passed every check.
 	checked bool
 	// verification is nil unless every team's policy must be signed.
 	verification *Verification
@@ -81,8 +81,7 @@ func everything(file) bool { return true }
 
 // sources reads those files of the policy from disk that are to be kept.
 func (c Config) sources(keep func(file) bool) (*sources, error) {
-	s := &sources{schemas: c.Default, only: c.Only != "", verification: c.Verification, extend: c.extend()}
-	s.checked = c.Checked && !s.only && len(c.Dirs) == 0
+	s := &sources{schemas: c.Default, only: c.Only != "", checked: c.Checked, verification: c.Verification, extend: c.extend()}
 	var errs []error
 	if c.Only == "" {
 		errs = append(errs, s.read(c.Default, "opencode", "", originDefault))
@@ -91,6 +90,9 @@ func (c Config) sources(keep func(file) bool) (*sources, error) {
 	}
 	for _, dir := range c.Dirs {
 		errs = append(errs, s.readDir(dir, originTeam))
+	}
+	for _, name := range c.Fetched {
+		errs = append(errs, s.readBundle(name, originTeam, true))
 	}
 	for _, f := range s.files {
 		errs = append(errs, f.checkTest())
@@ -110,7 +112,7 @@ func (s *sources) readDir(dir string, o origin) error {
 	}
 	switch {
 	case !info.IsDir() && isBundle(dir):
-		return s.readBundle(dir, o)
+		return s.readBundle(dir, o, false)
 	case !info.IsDir():
 		return fmt.Errorf("policy directory %s: is not a directory, nor a bundle *%s", dir, bundleSuffix)
 	case s.verification != nil:
@@ -141,7 +143,7 @@ func (s *sources) read(fsys fs.FS, root, dir string, o origin) error {
 			return nil
 		}
 		if !entry.IsDir() && dir != "" && isBundle(p) {
-			return s.readBundle(filepath.Join(dir, filepath.FromSlash(p)), o)
+			return s.readBundle(filepath.Join(dir, filepath.FromSlash(p)), o, false)
 		}
 		module, isExtension := extensionFile(p)
 		if err := misplaced(p, filepath.Join(dir, filepath.FromSlash(p))); err != nil && !isExtension {

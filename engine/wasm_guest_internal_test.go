@@ -26,7 +26,7 @@ func TestGuestsAreClosedWithTheLastUse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := src.addBundle("x.tar.gz", originTeam, files); err != nil {
+	if err := src.addBundle("x.tar.gz", originTeam, false, files); err != nil {
 		t.Fatal(err)
 	}
 	snap, err := build(t.Context(), src)

@@ -97,12 +97,12 @@ func TestRefusedWasmBundles(t *testing.T) {
 		"clock":            {compiled(t, "package team.web\n\ndeny contains x if x := time.now_ns()\n", true, "team/web/deny"), "calls the built-in time.now_ns"},
 		"random":           {compiled(t, "package team.web\n\ndeny contains x if x := rand.intn(\"x\", 5)\n", true, "team/web/deny"), "calls the built-in rand.intn"},
 		"clock by the way": {compiled(t, "package team.web\n\ndeny contains x if x := io.jwt.decode_verify(input.x, {\"secret\": \"x\"})\n", true, "team/web/deny"), "calls the built-in io.jwt.decode_verify"},
-		"damaged module":   {edit(t, plain, func(e *entry) { e.data = strings.Replace(e.data, "\x00asm\x01", "\x00asm\x02", 1) }), "is no WebAssembly module"},
+		"damaged module":   {edit(t, plain, func(e *entry) { e.data = strings.Replace(e.data, "\x00asm\x01", "\x00asm\x02", 1) }), "policy.wasm: is refused: it is not WebAssembly"},
 		"cut module": {edit(t, plain, func(e *entry) {
 			if e.name == "/policy.wasm" {
 				e.data = e.data[:len(e.data)*2/3]
 			}
-		}), "policy.wasm: is no WebAssembly module: it is truncated"},
+		}), "policy.wasm: is refused: it ends within what it has begun"},
 		"data of others": {edit(t, plain, func(e *entry) { e.data = strings.Replace(e.data, "{}\n", `{"users": {}}`, 1) }), "data.users"},
 		"metadata of another": {manifest(t, plain, func(m map[string]any) {
 			m["metadata"] = map[string]any{"opencode": map[string]any{"rules": map[string]any{"x.y": map[string]any{"team": "b", "at": "x:1"}}}}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -93,7 +94,7 @@ type Reloaded struct {
 // dirs returns the directories of the policy, as absolute paths.
 func (e *Engine) dirs() []string {
 	var list []string
-	for _, dir := range append([]string{e.cfg.Only}, e.cfg.Dirs...) {
+	for _, dir := range slices.Concat([]string{e.cfg.Only}, e.cfg.Dirs, e.cfg.Fetched) {
 		if dir == "" {
 			continue
 		}

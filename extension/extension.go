@@ -33,6 +33,8 @@ import (
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
+
+	"opencode/extension/guard"
 )
 
 // Limits that no manifest can widen.
@@ -43,6 +45,10 @@ const (
 	MaxArgumentBytes = 1 << 20
 	// startLimit bounds what a guest does before it takes calls.
 	startLimit = 2 * time.Second
+	// What the guard lets pass. A program in Go has about a tenth of maxTangle.
+	maxTable  = 1 << 18
+	maxLocals = 16_384
+	maxTangle = 100_000_000
 )
 
 // Config says how to run a module.
@@ -113,7 +119,7 @@ func load(ctx context.Context, manifest Manifest, module []byte, cfg Config) (*M
 	if err := manifest.verify(module); err != nil {
 		return nil, err
 	}
-	guarded, err := guard(module)
+	guarded, err := guard.Rewrite(module, guard.Config{Import: mayImport, Table: maxTable, Locals: maxLocals, Tangle: maxTangle})
 	if err != nil {
 		return nil, fmt.Errorf("the module is refused: %w", err)
 	}

@@ -3,6 +3,7 @@ package extension
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"reflect"
 	"strings"
@@ -116,21 +117,21 @@ func FuzzCode(f *testing.F) {
 		}
 		// alloc and f, and code of f before what gives its result.
 		body := append(append([]byte{0}, code...), 0x42, 0, 0x0b)
-		bodies := append([]byte{2, 5, 0, 0x41, 0x80, 8, 0x0b}, append(appendU32(nil, uint64(len(body))), body...)...)
-		module := bytes.Clone(magic)
+		bodies := append([]byte{2, 5, 0, 0x41, 0x80, 8, 0x0b}, append(binary.AppendUvarint(nil, uint64(len(body))), body...)...)
+		module := []byte("\x00asm\x01\x00\x00\x00")
 		for _, s := range []struct {
 			id      byte
 			content []byte
 		}{
-			{sectionType, []byte{2, 0x60, 2, 0x7f, 0x7f, 1, 0x7e, 0x60, 1, 0x7f, 1, 0x7f}},
-			{sectionFunction, []byte{2, 1, 0}},
-			{sectionTable, []byte{1, 0x70, 0, 2}},
-			{sectionMemory, []byte{1, 0, 1}},
-			{sectionExport, []byte("\x03\x06memory\x02\x00\x05alloc\x00\x00\x01f\x00\x01")},
-			{sectionElement, []byte{1, 0, 0x41, 0, 0x0b, 1, 1}},
-			{sectionCode, bodies},
+			{1, []byte{2, 0x60, 2, 0x7f, 0x7f, 1, 0x7e, 0x60, 1, 0x7f, 1, 0x7f}},
+			{3, []byte{2, 1, 0}},
+			{4, []byte{1, 0x70, 0, 2}},
+			{5, []byte{1, 0, 1}},
+			{7, []byte("\x03\x06memory\x02\x00\x05alloc\x00\x00\x01f\x00\x01")},
+			{9, []byte{1, 0, 0x41, 0, 0x0b, 1, 1}},
+			{10, bodies},
 		} {
-			module = append(append(append(module, s.id), appendU32(nil, uint64(len(s.content)))...), s.content...)
+			module = append(binary.AppendUvarint(append(module, s.id), uint64(len(s.content))), s.content...)
 		}
 		m, err := Load(context.Background(), Manifest{
 			Name: "m", SHA256: Sum(module), Limits: Limits{Pages: 8, Time: 20 * time.Millisecond, ResultBytes: 64},

@@ -59,9 +59,15 @@ func TestRefusedModules(t *testing.T) {
 		"traps when it begins": {with(func(m *extensiontest.Module) {
 			m.Funcs = append(m.Funcs, extensiontest.Func{Export: "_initialize", Code: []byte{0}})
 		}), "does not begin: unreachable"},
-		"too much memory":       {with(func(m *extensiontest.Module) { m.Pages = 513 }), "513 pages"},
-		"large table":           {with(func(m *extensiontest.Module) { m.Table = 1 << 19 }), "its tables have more than 262144 entries"},
-		"many variables":        {with(func(m *extensiontest.Module) { m.Funcs[1].Locals = 1 << 31 }), "a function has more than 16384 variables"},
+		"too much memory": {with(func(m *extensiontest.Module) { m.Pages = 513 }), "513 pages"},
+		"large table":     {with(func(m *extensiontest.Module) { m.Table = 1 << 19 }), "its tables have more than 262144 entries"},
+		"many variables":  {with(func(m *extensiontest.Module) { m.Funcs[1].Locals = 1 << 31 }), "a function has more than 16384 variables"},
+		"variables of many": {with(func(m *extensiontest.Module) {
+			for range 130 {
+				m.Funcs = append(m.Funcs, extensiontest.Func{Locals: 16_000})
+			}
+		}), "its functions have more than 2000000 variables"},
+		"many types":            {append([]byte("\x00asm\x01\x00\x00\x00\x01\xb5\xea\x01\x91\x4e"), bytes.Repeat([]byte{0x60, 0, 0}, 10_001)...), "it has more than 10000 types"},
 		"table.grow":            {code([]byte{0xd0, 0x70, 0x41, 1, 0xfc, 15, 0, 0x1a}), "it uses table.grow"},
 		"threads":               {code([]byte{0xfe, 0x03, 0x00}), "the instruction 0xfe is not one of Wasm 2.0"},
 		"tail call":             {code([]byte{0x12, 0x01}), "the instruction 0x12 is not one of Wasm 2.0"},

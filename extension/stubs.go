@@ -11,11 +11,24 @@ import (
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/sys"
+
+	"opencode/extension/guard"
 )
 
 // stubModule is the name under which toolchains import what an operating system
 // would give. Go and C libraries do so whether a program needs it or not.
 const stubModule = "wasi_snapshot_preview1"
+
+// mayImport refuses all but functions of the stubs: nothing else is there.
+func mayImport(kind guard.Kind, module, name string) error {
+	if kind != guard.Function {
+		return fmt.Errorf("it imports %q from %q, which is not a function", name, module)
+	}
+	if _, ok := stubs[name]; !ok || module != stubModule {
+		return fmt.Errorf("it imports %q from %q: an extension gets nothing from its host but the functions of %s, which give nothing", name, module, stubModule)
+	}
+	return nil
+}
 
 // What a stub answers, by the numbers of WASI.
 const (

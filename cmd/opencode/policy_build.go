@@ -31,7 +31,9 @@ func newPolicyBuildCmd() *cobra.Command {
 		Long: `Make a bundle of a policy, signed or compiled to Wasm.
 
 DIR is checked as it is when it is loaded. The bundle, which holds no tests, is
-taken wherever a directory of policy is (--policy FILE), and by OPA.
+taken wherever a directory of policy is (--policy FILE), and by OPA. It carries the
+extensions of DIR, as they were packed; OPA passes over them, and so compiles no
+rule that calls one.
 
 --wasm compiles the rules to WebAssembly. That is for rules that others run and
 do not read, and that cannot touch what runs them; it is slower than Rego.
@@ -43,7 +45,7 @@ has the public key (--verification-key) loads nothing else.`,
   opencode serve --policy mypolicy.tar.gz --verification-key public.pem`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg.Default, cfg.Dir = policies.FS, args[0]
+			cfg.Default, cfg.Dir, cfg.CodeCache = policies.FS, args[0], codeCacheDir()
 			if err := checkOutput(cfg.Dir, output); err != nil {
 				return err
 			}
@@ -142,5 +144,9 @@ func describeBundle(b engine.Built) string {
 	if len(b.Teams) > 0 {
 		teams = "team " + strings.Join(b.Teams, ", ")
 	}
-	return fmt.Sprintf("%s, %s, %s", teams, form, signed)
+	extensions := ""
+	if len(b.Extensions) > 0 {
+		extensions = "extension " + strings.Join(b.Extensions, ", ") + ", "
+	}
+	return fmt.Sprintf("%s, %s, %s%s", teams, form, extensions, signed)
 }

@@ -20,6 +20,9 @@ type policyFlags struct {
 	dirs []string
 	only string
 	key  verificationFlags
+	// fetched are the files of the policies that come from servers, once they are
+	// there.
+	fetched []string
 }
 
 // verificationFlags are the flags that say whose signature a policy must have.
@@ -38,14 +41,15 @@ func (f *policyFlags) add(flags *pflag.FlagSet) {
 
 func (f *policyFlags) config() engine.Config {
 	return engine.Config{
-		Default: policies.FS, Checked: true, Dirs: f.dirs, Only: f.only, Verification: f.key.verification, CodeCache: codeCacheDir(),
+		Default: policies.FS, Checked: true, Dirs: f.dirs, Fetched: f.fetched, Only: f.only,
+		Verification: f.key.verification, CodeCache: codeCacheDir(),
 	}
 }
 
 // paths returns where the policy is read from, and the key that it must be
 // signed by.
 func (f *policyFlags) paths() []string {
-	paths := slices.Clone(f.dirs)
+	paths := slices.Concat(f.dirs, f.fetched)
 	for _, path := range []string{f.only, f.key.file} {
 		if path != "" {
 			paths = append(paths, path)

@@ -92,6 +92,8 @@ func TestScripts(t *testing.T) {
 			"code":   cmdCode,
 
 			"keypair": cmdKeyPair,
+			"guest":   cmdGuest,
+			"bundles": cmdBundles,
 		},
 	})
 }

@@ -156,7 +156,7 @@ func openSources(ctx context.Context, flags *policyFlags, r remotes, logger *slo
 		s.opened[address] = source
 		closers.add("policy source", func(context.Context) error { return source.Close() })
 	}
-	flags.dirs = s.dirs("", "")
+	*flags = s.local("", "")
 	return s, nil
 }
 
@@ -174,8 +174,7 @@ func sourceError(err error, host string) error {
 // bundle of one source.
 func (s *policySources) check(address string) func(context.Context, string) error {
 	return func(ctx context.Context, path string) error {
-		flags := s.flags
-		flags.dirs = s.dirs(address, path)
+		flags := s.local(address, path)
 		e, err := engine.New(ctx, flags.config())
 		if err != nil {
 			return err
@@ -185,22 +184,24 @@ func (s *policySources) check(address string) func(context.Context, string) erro
 	}
 }
 
-// dirs returns where the policy is on this machine, with path for one of the
-// sources.
-func (s *policySources) dirs(address, path string) []string {
-	var list []string
+// local returns the flags with files on this machine for the sources: path for
+// one of them, and for the others what is kept.
+func (s *policySources) local(address, path string) policyFlags {
+	flags := s.flags
+	flags.dirs, flags.fetched = nil, nil
 	for _, dir := range s.flags.dirs {
 		source := s.opened[dir]
 		switch {
 		case !distribution.IsSource(dir):
-			list = append(list, dir)
+			flags.dirs = append(flags.dirs, dir)
 		case dir == address:
-			list = append(list, path)
+			flags.fetched = append(flags.fetched, path)
 		case source != nil:
-			list = append(list, source.Path())
+			flags.fetched = append(flags.fetched, source.Path())
 		}
 	}
-	return slices.Compact(list)
+	flags.dirs, flags.fetched = slices.Compact(flags.dirs), slices.Compact(flags.fetched)
+	return flags
 }
 
 // watch keeps the policy up to date with the servers.

@@ -375,6 +375,10 @@ func TestLimits(t *testing.T) {
 	// Each part alone is within the limits.
 	part := archive(t, map[string]string{"data.json": zeros[:15<<20]})
 	many := bytes.Repeat(part, 9)
+	sparse, err := os.ReadFile("../testdata/sparse.tar.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, row := range []struct {
 		name    string
 		body    []byte
@@ -383,6 +387,7 @@ func TestLimits(t *testing.T) {
 	}{
 		{"one file", archive(t, map[string]string{"data.json": zeros}), nil, "exceeds configured size_limit_bytes"},
 		{"unpacked", many, nil, "when it is unpacked"},
+		{"sparse", sparse, nil, "when it is unpacked"},
 		{"declared", nil, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "17000000")
 			w.WriteHeader(http.StatusOK)

@@ -1,6 +1,7 @@
 package distribution
 
 import (
+	"archive/tar"
 	"bytes"
 	"compress/gzip"
 	"context"
@@ -29,6 +30,9 @@ const (
 	defaultMaxBytes = 16 << 20  // as it is sent
 	maxFileBytes    = 16 << 20  // each file in it
 	maxTotalBytes   = 128 << 20 // all of it, unpacked
+	// maxAnswers bounds all that a server sends in one look, as a multiple of the
+	// bundle: an image can have any number of layers beside it, and all are kept.
+	maxAnswers = 4
 	// maxStore bounds what is kept of a registry between two looks.
 	maxStore = 4 * defaultMaxBytes
 )
@@ -62,7 +66,7 @@ func newFetcher(cfg Config, at location) (*fetcher, error) {
 		return nil, err
 	}
 	f := &fetcher{cfg: cfg, at: at, transport: t, updates: make(chan download.Update, 1)}
-	f.exchange = &exchange{next: t, at: at, longPoll: cfg.LongPoll > 0}
+	f.exchange = &exchange{next: t, at: at, longPoll: cfg.LongPoll > 0, most: maxAnswers * cfg.MaxBytes}
 	return f, nil
 }
 
@@ -79,6 +83,7 @@ func (f *fetcher) fetch(ctx context.Context, etag string) (*kept, error) {
 		}
 		f.loader.SetCache(etag)
 	}
+	f.exchange.begin()
 	err := f.loader.Trigger(ctx)
 	// The download calls back whatever becomes of it, also when the context has
 	// ended first, and only then is it over.
@@ -253,10 +258,29 @@ type exchange struct {
 	next     http.RoundTripper
 	at       location
 	longPoll bool
+	most     int64 // bytes of a look
 
 	mu      sync.Mutex
 	last    []byte
 	waiting bool
+	read    int64 // bytes of this look
+}
+
+// begin begins a look.
+func (e *exchange) begin() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.read = 0
+}
+
+// count counts the bytes of a look.
+func (e *exchange) count(n int) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.read += int64(n); e.read > e.most {
+		return fmt.Errorf("all that the server sends of it %w: more than %d bytes", remote.ErrTooLarge, e.most)
+	}
+	return nil
 }
 
 // bundleType is the type of the answers of a server that can wait.
@@ -288,7 +312,7 @@ func (e *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err = errors.Join(err, res.Body.Close()); err != nil {
 		return nil, err
 	}
-	if err := checkUnpacked(body); err != nil {
+	if err := errors.Join(e.count(len(body)), checkUnpacked(body)); err != nil {
 		return nil, err
 	}
 	e.mu.Lock()
@@ -327,7 +351,7 @@ func (e *exchange) take() []byte {
 }
 
 // checkUnpacked refuses what is small as it is sent and fills the memory when
-// it is unpacked. What is not compressed is for others to judge.
+// it is unpacked. What is not compressed, or no archive, is for others to judge.
 func checkUnpacked(b []byte) error {
 	if !bytes.HasPrefix(b, []byte{0x1f, 0x8b}) {
 		return nil
@@ -336,11 +360,25 @@ func checkUnpacked(b []byte) error {
 	if err != nil {
 		return fmt.Errorf("the bundle cannot be unpacked: %w", err)
 	}
-	n, err := io.Copy(io.Discard, io.LimitReader(r, maxTotalBytes+1))
+	limited := &io.LimitedReader{R: r, N: maxTotalBytes + 1}
+	// A sparse file has more bytes than the archive.
+	left := int64(maxTotalBytes)
+	archive := tar.NewReader(limited)
+	for {
+		header, err := archive.Next()
+		if err != nil {
+			break
+		}
+		if header.Size > left {
+			return errUnpacked
+		}
+		left -= header.Size
+	}
+	_, err = io.Copy(io.Discard, limited)
 	switch {
 	case err != nil:
 		return fmt.Errorf("the bundle cannot be unpacked: %w", err)
-	case n > maxTotalBytes:
+	case limited.N == 0:
 		return errUnpacked
 	}
 	return nil

@@ -310,6 +310,30 @@ func TestRegistryElsewhere(t *testing.T) {
 	}
 }
 
+// TestRegistryManyLayers takes no more of an image than a few bundles, whatever
+// there is in it beside the bundle: all of it would lie on disk.
+func TestRegistryManyLayers(t *testing.T) {
+	t.Parallel()
+	r := newRegistry(t)
+	good := plain(t, 1)
+	r.push("1", good)
+	cfg := config(t, r.source(":1"))
+	cfg.MaxBytes = 64 << 10
+	s := open(t, cfg)
+	digest := r.push("1", plain(t, 2))
+	var layers strings.Builder
+	for i := range 6 {
+		layer := bytes.Repeat([]byte{byte(i)}, int(cfg.MaxBytes)-1)
+		r.blobs[digestOf(layer)] = layer
+		fmt.Fprintf(&layers, `,{"mediaType":"application/octet-stream","digest":%q,"size":%d}`, digestOf(layer), len(layer))
+	}
+	manifest := bytes.Replace(r.manifests[digest], []byte("}]"), []byte("}"+layers.String()+"]"), 1)
+	r.manifests[digestOf(manifest)], r.tags["1"] = manifest, digestOf(manifest)
+	_, err := s.Poll(t.Context(), accept2)
+	wantError(t, err, "all that the server sends of it is too large: more than 262144 bytes")
+	wantFile(t, s, good)
+}
+
 // TestRegistryStore leaves nothing of a registry behind.
 func TestRegistryStore(t *testing.T) {
 	dir := t.TempDir()

@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/topdown"
 	"github.com/open-policy-agent/opa/v1/topdown/builtins"
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
+
+	"opencode/extension/guard"
 )
 
 // A policy imports its memory and the functions of the host from one module,
@@ -24,13 +27,15 @@ const (
 	minPages = 16
 )
 
-// hostFunctions are the functions of the host with the number of their
-// parameters; the built-ins give a value.
-var hostFunctions = [...]struct {
+type hostFunction struct {
 	name   string
 	params int
 	result bool
-}{
+}
+
+// hostFunctions are the functions of the host with the number of their
+// parameters; the built-ins give a value.
+var hostFunctions = [...]hostFunction{
 	{"opa_abort", 1, false},
 	{"opa_println", 1, false},
 	{"opa_builtin0", 2, true},
@@ -38,6 +43,19 @@ var hostFunctions = [...]struct {
 	{"opa_builtin2", 4, true},
 	{"opa_builtin3", 5, true},
 	{"opa_builtin4", 6, true},
+}
+
+// mayImport refuses all but the memory and the functions of the host.
+func mayImport(kind guard.Kind, module, name string) error {
+	isHost := func(name string) bool {
+		return slices.ContainsFunc(hostFunctions[:], func(f hostFunction) bool { return f.name == name })
+	}
+	switch {
+	case module != envModule:
+	case kind == guard.Memory && name == "memory", kind == guard.Function && isHost(name):
+		return nil
+	}
+	return fmt.Errorf("it imports %q from %q, which OPA does not give to policies", name, module)
 }
 
 // builtin is a built-in of the host that a module calls.

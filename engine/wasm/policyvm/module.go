@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 )
 
+var magic = []byte("\x00asm\x01\x00\x00\x00")
+
 // Sections of a module and kinds of what it imports and exports, as the
 // specification of WebAssembly numbers them.
 const (

@@ -27,6 +27,8 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
+
+	"opencode/extension/guard"
 )
 
 // Limits that no policy needs to come near.
@@ -41,6 +43,10 @@ const (
 	maxResultBytes = 1 << 20
 	// loadTimeout bounds what a module does before it is asked anything.
 	loadTimeout = 5 * time.Second
+	// What the guard lets pass. A set of 3,000 rules has an eighth of maxTangle.
+	maxTable  = 1 << 16
+	maxLocals = 50_000
+	maxTangle = 10_000_000_000
 )
 
 // Config says what to load.
@@ -91,8 +97,9 @@ func New(ctx context.Context, cfg Config) (*Policy, error) {
 		return nil, fmt.Errorf("is larger than %d bytes", MaxModuleBytes)
 	}
 	var err error
-	if cfg.Module, err = checkModule(cfg.Module); err != nil {
-		return nil, err
+	cfg.Module, err = guard.Rewrite(cfg.Module, guard.Config{Import: mayImport, Table: maxTable, Locals: maxLocals, Tangle: maxTangle})
+	if err != nil {
+		return nil, fmt.Errorf("is refused: %w", err)
 	}
 	if cfg.Instances <= 0 {
 		cfg.Instances = runtime.GOMAXPROCS(0)

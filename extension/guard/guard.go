@@ -1,13 +1,6 @@
-package extension
-
-import (
-	"bytes"
-	"encoding/binary"
-	"errors"
-	"fmt"
-	"math"
-)
-
+// Package guard reads modules of WebAssembly from people who are not trusted, and
+// writes them anew so that whoever runs them can stop them.
+//
 // Compiled code can be stopped only where it calls back into Go, which it does
 // at the head of each loop. A guest that calls itself and never loops would run
 // for as long as it likes, and the garbage collector of the whole process would
@@ -21,21 +14,58 @@ import (
 //     guest be stopped.
 //
 // The reading also refuses what would take memory beyond the page limit: large
-// tables, tables that grow, and counts that nothing follows; and functions so
-// tangled that compiling them would not end.
+// tables, tables that grow, counts of things and of variables for which the
+// runtime sets memory aside; and functions so tangled that compiling them would
+// not end. Where two readers of the format could differ, a module is refused.
+//
+// The package keeps nothing and is safe for concurrent use.
+package guard
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+)
+
+// Config says what a module may be.
+type Config struct {
+	// Import says why a module may not import something, nil if it may.
+	// Required.
+	Import func(kind Kind, module, name string) error
+	// Table bounds the entries of all tables, and what is put into them.
+	Table uint64
+	// Locals bounds the variables of one function.
+	Locals uint64
+	// Tangle bounds the sum of the squares of how many blocks and branches each
+	// function has, as which the time to compile it grows.
+	Tangle uint64
+}
+
+// Kind is the kind of what a module imports.
+type Kind byte
+
+// Kinds of imports, by the numbers of the binary format.
+const (
+	Function Kind = 0
+	Table    Kind = 1
+	Memory   Kind = 2
+	Global   Kind = 3
+)
+
 const (
 	// maxCallDepth is how deep calls may lie within each other.
 	maxCallDepth = 10_000
 	// callsPerStop is after how many calls a guest lets itself be stopped.
 	callsPerStop = 256
-	// maxLocals bounds the variables of a function.
-	maxLocals = 16_384
-	// maxTangle bounds the sum of the squares of how many blocks and branches
-	// each function has, as which the time to compile it grows. A program in Go
-	// has about a tenth.
-	maxTangle = 100_000_000
-	// maxTable bounds the entries of all tables.
-	maxTable = 1 << 18
+	// Limits that no program comes near. The runtime sets memory aside for each
+	// of these when it reads a module.
+	maxTypes     = 10_000
+	maxParams    = 1_000
+	maxImports   = 100
+	maxDefined   = 100_000 // functions, globals, exports, segments
+	maxAllLocals = 2_000_000
 )
 
 // Sections of a module, by the numbers of the binary format.
@@ -63,15 +93,18 @@ var sectionOrder = []byte{
 
 var magic = []byte("\x00asm\x01\x00\x00\x00")
 
-// guard returns the module written anew, without its custom sections.
-func guard(module []byte) ([]byte, error) {
+// Rewrite returns the module written anew, without its custom sections.
+func Rewrite(module []byte, cfg Config) ([]byte, error) {
 	if bytes.HasPrefix(module, []byte("\x00asm\x0d\x00\x01\x00")) {
 		return nil, errors.New("it is a component; a core module is wanted")
 	}
 	if !bytes.HasPrefix(module, magic) {
 		return nil, errors.New("it is not WebAssembly")
 	}
-	g := &guardian{r: reader{b: module, at: len(magic)}, sections: map[byte][]byte{}}
+	if cfg.Import == nil {
+		return nil, errors.New("guard: Import is required")
+	}
+	g := &guardian{cfg: cfg, r: reader{b: module, at: len(magic)}, sections: map[byte][]byte{}}
 	if err := g.read(); err != nil {
 		return nil, err
 	}
@@ -80,12 +113,17 @@ func guard(module []byte) ([]byte, error) {
 
 // guardian reads a module and writes it anew.
 type guardian struct {
+	cfg      Config
 	r        reader
 	sections map[byte][]byte // their contents; that of code is written already
 
-	types, imported, functions, globals uint32
-	tangle                              uint64
-	hasCode                             bool
+	types, functions, globals uint32
+	// imported counts what is imported, by its kind, which is numbered before
+	// what is defined.
+	imported [Global + 1]uint32
+	// entries are those of tables, and elements what is put into them.
+	entries, elements, locals, tangle uint64
+	hasCode                           bool
 }
 
 func (g *guardian) read() error {
@@ -118,36 +156,29 @@ func (g *guardian) section(id byte, r *reader) error {
 	}
 	switch id {
 	case sectionType:
-		g.types = r.vector(func() {
+		g.types = r.atMost(maxTypes, "types", func() {
 			if r.byte() != 0x60 {
 				r.fail("a type is not that of a function")
 			}
-			r.vector(r.valueType)
-			r.vector(r.valueType)
+			r.atMost(maxParams, "parameters", r.valueType)
+			r.atMost(maxParams, "results", r.valueType)
 		})
 	case sectionImport:
-		r.vector(func() { g.readImport(r) })
+		r.atMost(maxImports, "imports", func() { g.readImport(r) })
 	case sectionFunction:
-		g.functions = r.vector(func() { r.u32() })
+		g.functions = r.atMost(maxDefined, "functions", func() { r.u32() })
 	case sectionTable:
-		entries := uint64(0)
-		r.vector(func() {
-			r.valueType()
-			entries += uint64(r.limits())
-		})
-		if entries > maxTable {
-			r.fail("its tables have more than %d entries", maxTable)
-		}
+		r.atMost(maxDefined, "tables", func() { g.table(r) })
 	case sectionMemory:
-		r.vector(func() { r.limits() })
+		r.atMost(maxDefined, "memories", func() { r.limits() })
 	case sectionGlobal:
-		g.globals = r.vector(func() {
+		g.globals = r.atMost(maxDefined, "globals", func() {
 			r.valueType()
 			r.byte()
 			r.expression(nil)
 		})
 	case sectionExport:
-		r.vector(func() {
+		r.atMost(maxDefined, "exports", func() {
 			r.bytes(r.u32())
 			r.byte()
 			r.u32()
@@ -155,11 +186,11 @@ func (g *guardian) section(id byte, r *reader) error {
 	case sectionStart, sectionDataCount:
 		r.u32()
 	case sectionElement:
-		r.vector(r.element)
+		r.atMost(maxDefined, "segments of elements", func() { g.element(r) })
 	case sectionCode:
 		g.code(r)
 	case sectionData:
-		r.vector(r.data)
+		r.atMost(maxDefined, "segments of data", r.data)
 	}
 	if r.err == nil && r.at != len(r.b) {
 		r.fail("section %d is longer than what is in it", id)
@@ -167,25 +198,46 @@ func (g *guardian) section(id byte, r *reader) error {
 	return r.err
 }
 
-// readImport refuses all but functions of the stubs: nothing else is there.
+// readImport reads an import and asks whether it may be.
 func (g *guardian) readImport(r *reader) {
 	module, name := string(r.bytes(r.u32())), string(r.bytes(r.u32()))
-	if kind := r.byte(); kind != 0 {
-		r.fail("it imports %q from %q, which is not a function", name, module)
+	kind := Kind(r.byte())
+	switch kind {
+	case Function:
+		r.u32()
+	case Table:
+		g.table(r)
+	case Memory:
+		r.limits()
+	case Global:
+		r.valueType()
+		r.byte()
+	default:
+		r.fail("it imports %q from %q, which is of the unknown kind %d", name, module, kind)
+		return
 	}
-	r.u32()
-	if _, ok := stubs[name]; !ok || module != stubModule {
-		r.fail("it imports %q from %q: an extension gets nothing from its host but the functions of %s, which give nothing", name, module, stubModule)
+	if r.err == nil {
+		r.err = g.cfg.Import(kind, module, name)
 	}
-	g.imported++
+	g.imported[kind]++
+}
+
+// table reads the type of a table.
+func (g *guardian) table(r *reader) {
+	r.valueType()
+	if g.entries += uint64(r.limits()); g.entries > g.cfg.Table {
+		r.fail("its tables have more than %d entries", g.cfg.Table)
+	}
 }
 
 // code reads the functions and writes them with the calls of ours in them.
 func (g *guardian) code(r *reader) {
 	g.hasCode = true
 	// The numbers of what is ours are those after the guest's own.
-	enter := g.imported + g.functions
-	leave, pause, depth, stops := enter+1, enter+2, g.globals, g.globals+1
+	enter := g.imported[Function] + g.functions
+	leave, pause := enter+1, enter+2
+	depth := g.imported[Global] + g.globals
+	stops := depth + 1
 	ours := guardedCode{before: call(enter), after: call(leave), pause: call(pause)}
 	var out []byte
 	bodies := r.vector(func() {
@@ -194,12 +246,12 @@ func (g *guardian) code(r *reader) {
 		if r.err != nil {
 			return
 		}
-		locals := body.locals()
+		g.variables(&body)
 		var w bytes.Buffer
-		w.Write(body.b[:locals])
+		w.Write(body.b[:body.at])
 		ours.w = &w
 		blocks := body.expression(&ours)
-		if g.tangle += blocks * blocks; g.tangle > maxTangle {
+		if g.tangle += blocks * blocks; g.tangle > g.cfg.Tangle {
 			body.fail("its functions have too many blocks and branches to be compiled")
 		}
 		if body.err == nil && body.at != len(body.b) {
@@ -420,6 +472,18 @@ func (r *reader) vector(item func()) uint32 {
 	return n
 }
 
+// atMost is vector for no more than so many items.
+func (r *reader) atMost(most uint32, what string, item func()) uint32 {
+	n := uint32(0)
+	return r.vector(func() {
+		if n++; n > most {
+			r.fail("it has more than %d %s", most, what)
+			return
+		}
+		item()
+	})
+}
+
 // limits reads the least and the most of a table or a memory.
 func (r *reader) limits() (least uint32) {
 	flags := r.byte()
@@ -433,7 +497,7 @@ func (r *reader) limits() (least uint32) {
 	return least
 }
 
-func (r *reader) element() {
+func (g *guardian) element(r *reader) {
 	flags := r.u32()
 	if flags > 7 {
 		r.fail("an element has the flags %d", flags)
@@ -451,11 +515,16 @@ func (r *reader) element() {
 			r.zero()
 		}
 	}
-	if flags&4 != 0 {
-		r.vector(func() { r.expression(nil) })
-		return
-	}
-	r.vector(func() { r.u32() })
+	r.vector(func() {
+		if flags&4 != 0 {
+			r.expression(nil)
+		} else {
+			r.u32()
+		}
+		if g.elements++; g.elements > g.cfg.Table {
+			r.fail("it puts more than %d functions into tables", g.cfg.Table)
+		}
+	})
 }
 
 func (r *reader) data() {
@@ -472,16 +541,17 @@ func (r *reader) data() {
 	r.bytes(r.u32())
 }
 
-// locals reads the variables of a function and returns where its instructions
-// begin.
-func (r *reader) locals() int {
+// variables reads those of a function, before its instructions.
+func (g *guardian) variables(r *reader) {
 	total := uint64(0)
 	r.vector(func() {
 		total += uint64(r.u32())
 		r.valueType()
 	})
-	if total > maxLocals {
-		r.fail("a function has more than %d variables", maxLocals)
+	if total > g.cfg.Locals {
+		r.fail("a function has more than %d variables", g.cfg.Locals)
 	}
-	return r.at
+	if g.locals += total; g.locals > maxAllLocals {
+		r.fail("its functions have more than %d variables", maxAllLocals)
+	}
 }
