@@ -77,6 +77,8 @@ var subcommanders = map[string]*subcommander{
 	"mvn":       {values: []string{"-f", "--file", "-s", "--settings", "-P", "-pl", "-T"}},
 	"direnv":    {},
 	"mise":      {values: []string{"-C", "--cd", "-E", "--env"}},
+	"asdf":      {}, "rbenv": {}, "pyenv": {}, "nodenv": {}, "goenv": {}, "jenv": {}, "fnm": {}, "rvm": {}, "volta": {}, "pixi": {}, "tox": {}, "rr": {}, "op": {},
+	"doppler": {}, "infisical": {}, "dotenvx": {}, "aws-vault": {},
 	"launchctl": {},
 	"service":   {},
 	"mvnw":      {},
