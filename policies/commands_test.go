@@ -65,7 +65,7 @@ func TestCorpus(t *testing.T) {
 				ids = append(ids, r.ID)
 			}
 			switch {
-			case name == "banned" && (d.Effect != policy.Deny || !strings.Contains(strings.Join(ids, " "), "bash.banned_command")):
+			case (name == "banned" || name == "unproven") && (d.Effect != policy.Deny || !strings.Contains(strings.Join(ids, " "), "bash.banned_command")):
 				t.Errorf("%s: %q is %s by %s, want denied as banned", name, command, d.Effect, ids)
 			case name == "silent" && d.Effect == policy.Allow:
 				t.Errorf("%s: %q is allowed by %s", name, command, ids)
@@ -79,6 +79,7 @@ func TestCorpus(t *testing.T) {
 		return n
 	}
 	count("banned")
+	count("unproven")
 	count("silent")
 	harmless := count("harmless")
 	if asked, all := harmless[policy.Ask], harmless[policy.Ask]+harmless[policy.Allow]; asked*10 > all {
@@ -86,6 +87,9 @@ func TestCorpus(t *testing.T) {
 	}
 	if total < 600 {
 		t.Errorf("the corpus holds %d commands, want 600", total)
+	}
+	if proven := len(corpus(t, "banned")); proven < 900 {
+		t.Errorf("%d commands are shown to run a banned program, want 900", proven)
 	}
 }
 

@@ -151,7 +151,7 @@ func passedBy(r *http.Request) passed {
 // pass is a request on its way through the gate, and its context behind it. The
 // route that policy is told of is looked for once, and the one that is gone to.
 type pass struct {
-	context.Context
+	context.Context //nolint:containedctx // it is a context: that of one request
 	passed
 	server  *Server
 	handler http.HandlerFunc // of the route, nil if there is none

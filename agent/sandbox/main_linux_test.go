@@ -101,7 +101,13 @@ const stub = "#!/bin/sh\necho REACHED\n"
 
 func newRig(tb testing.TB, change func(*sandbox.Config)) *rig {
 	tb.Helper()
-	base, err := filepath.EvalSymlinks(tb.TempDir())
+	return newRigIn(tb, tb.TempDir(), change)
+}
+
+// newRigIn returns a rig in a directory.
+func newRigIn(tb testing.TB, dir string, change func(*sandbox.Config)) *rig {
+	tb.Helper()
+	base, err := filepath.EvalSymlinks(dir)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -4,8 +4,8 @@ package shell
 // is a name, or a name with a subcommand. Programs that only tell names, sizes
 // and dates of files, such as ls, are not in it.
 var operations = map[string]*operation{
-	"cat": {access: read, copies: true}, "tac": {access: read}, "nl": {access: read, values: "bdfhilnsvw"}, "bat": {access: read, values: "lrHmp", longValues: []string{"--language", "--line-range", "--style", "--theme"}},
-	"batcat": {access: read, values: "lrHmp", longValues: []string{"--language", "--line-range", "--style", "--theme"}},
+	"cat": {access: read, copies: true}, "tac": {access: read}, "nl": {access: read, values: "bdfhilnsvw"}, "bat": batting,
+	"batcat": batting,
 	"less":   {access: read, values: "bhjPpTtxyz", options: map[string]string{"-o": write, "-O": write, "-k": read}},
 	"more":   {access: read, values: "n"}, "most": {access: read}, "pg": {access: read}, "zless": {access: read}, "view": {access: read, values: "cTu"},
 	"head": {access: read, values: "nc"}, "tail": {access: read, values: "ncs", longValues: []string{"--pid", "--lines", "--bytes"}},
@@ -131,6 +131,7 @@ var operations = map[string]*operation{
 }
 
 var (
+	batting  = &operation{access: read, values: "lrHmp", longValues: []string{"--language", "--line-range", "--style", "--theme"}}
 	grepping = &operation{
 		skip: 1, unskip: []string{"-e", "-f", "--regexp", "--file"}, access: read, recursive: []string{"-r", "-R", "--recursive", "--dereference-recursive"}, walk: &walk{
 			here: true, follows: []string{"-R", "--dereference-recursive"}, only: []string{"--include"},

@@ -45,7 +45,7 @@ var hooks = map[string][]hook{
 	"less": {{[]string{"+"}, runsEditor}},
 	"more": {{[]string{"+"}, runsEditor}},
 	"man":  {{[]string{"-P", "--pager"}, runsText}, {[]string{"-H", "--html"}, runsText}},
-	"bat":  {{[]string{"--pager"}, runsText}},
+	"bat":  {{[]string{"--pager"}, runsText}}, "batcat": {{[]string{"--pager"}, runsText}},
 	"rg":   {{[]string{"--pre", "--hostname-bin"}, runsText}},
 	"fzf":  {{[]string{"--preview"}, runsText}, {[]string{"--bind"}, runsBound}},
 	"make": making, "gmake": making,
@@ -72,6 +72,9 @@ var hooks = map[string][]hook{
 	"start-stop-daemon": {{[]string{"-x", "--exec", "-a", "--startas"}, runsProgram}},
 	"nodemon":           {{[]string{"-x", "--exec"}, runsText}},
 	"chokidar":          {{[]string{"-c", "--command"}, runsText}},
+	"execlineb":         {{[]string{"-c"}, runsText}},
+	"forever":           {{[]string{"-c"}, runsText}},
+	"ksu":               {{[]string{"-e"}, runsRest}},
 	"watchman-make":     {{[]string{"--run", "--make"}, runsText}},
 	"rvm":               {{[]string{"do", "exec"}, runsRest}},
 	"rbenv":             execing, "pyenv": execing, "nodenv": execing, "goenv": execing, "jenv": execing, "plenv": execing, "phpenv": execing, "tfenv": execing, "asdf": execing,
@@ -162,7 +165,15 @@ func (a *analysis) hooks(p *performed, s scope) {
 	if p.call.Subcommand != "" {
 		a.hooked(hooks[p.key()], p.rest(), through)
 		if l := subLaunchers[p.key()]; l != nil && !a.stopped {
-			a.words(l, a.invocation(l, p.rest(), through), through)
+			in := a.invocation(l, p.rest(), through)
+			if in.unsure {
+				a.dynamic()
+			}
+			if l.form == formText {
+				a.evaluate(join(in.rest), a.child(through))
+			} else {
+				a.words(l, in, through)
+			}
 		}
 	}
 	all := p.args[1:]
@@ -366,6 +377,14 @@ var subLaunchers = map[string]*launcher{
 	"lerna exec":  {form: formWords, longFlags: []string{"stream", "parallel", "no-bail", "bail", "no-prefix", "prefix", "profile", "no-private", "no-sort", "include-dependents", "include-dependencies"}, longValues: []string{"scope", "ignore", "concurrency", "since", "loglevel"}},
 	"nx exec":     {form: formWords, longFlags: []string{"verbose", "nxBail", "nxIgnoreCycles"}, longValues: []string{"target", "targets", "projects", "configuration", "exclude", "parallel", "runner"}},
 	"bundle exec": {form: formWords}, "mise exec": {form: formWords, operands: 0}, "direnv exec": {form: formWords, operands: 1},
+	"asdf exec": {form: formWords}, "rbenv exec": {form: formWords}, "pyenv exec": {form: formWords}, "nodenv exec": {form: formWords},
+	"goenv exec": {form: formWords}, "jenv exec": {form: formWords}, "rvm do": {form: formWords},
+	"tox exec":       {form: formWords, values: "e"},
+	"rr record":      {form: formWords},
+	"nvm exec":       {form: formWords, operands: 1, longFlags: []string{"silent"}},
+	"uftrace record": {form: formWords, flags: "akvf", values: "FNDAtdSbH"}, "uftrace live": {form: formWords, flags: "akvf", values: "FNDAtdSbH"},
+	"pm2 start": {form: formText, flags: "fi", values: "n", longFlags: []string{"watch", "no-autorestart", "no-daemon", "force"}, longValues: []string{"name", "cwd", "interpreter", "cron", "log", "time"}},
+	"op run":    {form: formWords, longValues: []string{"env-file"}}, "dotenvx run": {form: formWords, values: "f"},
 	"conda run": {form: formWords, values: "np", longFlags: []string{"no-capture-output", "live-stream"}, longValues: []string{"name", "prefix", "cwd"}},
 	"npm exec":  {form: formWords, flags: "y", values: "pcw", longFlags: []string{"yes", "no", "workspaces"}, longValues: []string{"package", "call", "workspace"}},
 	"npm x":     {form: formWords, flags: "y", values: "pcw", longFlags: []string{"yes", "no", "workspaces"}, longValues: []string{"package", "call", "workspace"}},

@@ -232,6 +232,58 @@ var launchers = map[string]*launcher{
 	"ld-linux.so.2":    loader, "ld-linux-x86-64.so.2": loader, "ld-linux-aarch64.so.1": loader, "ld-linux-armhf.so.3": loader,
 	"ld-musl-x86_64.so.1": loader, "ld-musl-aarch64.so.1": loader,
 
+	"pgrphack":     {form: formWords},
+	"fghack":       {form: formWords},
+	"argv0":        {form: formWords},
+	"recordio":     {form: formWords},
+	"s6-softlimit": {form: formWords, flags: "hH", values: "adcfmlnoprst"},
+	"with-contenv": {form: formWords},
+
+	"coresched": {form: formWords, flags: "v", values: "sdt", operands: 1},
+	"schedtool": {form: formWords, flags: "NFRBIDrve", values: "MapnA"},
+	"nocache":   {form: formWords, values: "nfD"},
+	"zrun":      {form: formWords},
+	"lckdo":     {form: formWords, flags: "wqsxeE", values: "W", operands: 1},
+	"mispipe":   {form: formText, each: true},
+	"logsave":   {form: formWords, flags: "asv", operands: 1},
+
+	"systemd-cat":             {form: formWords, values: "tp", longValues: []string{"identifier", "priority", "stderr-priority", "level-prefix", "namespace"}},
+	"systemd-socket-activate": {form: formWords, flags: "da", values: "lE", longFlags: []string{"accept", "datagram", "seqpacket", "inetd"}, longValues: []string{"listen", "setenv", "fdname"}},
+	"run0":                    {form: formWords, values: "ugD", longFlags: []string{"no-ask-password", "slice-inherit", "pipe", "pty", "empower"}, longValues: []string{"unit", "property", "description", "slice", "user", "group", "nice", "chdir", "setenv", "background", "machine"}, needs: true},
+	"fakeroot-ng":             {form: formWords, values: "pld"},
+	"datefudge":               {form: formWords, flags: "s", operands: 1},
+
+	"heaptrack":    {form: formWords, flags: "r", values: "op"},
+	"timelimit":    {form: formWords, flags: "pq", values: "StsT"},
+	"retry":        {form: formWords, flags: "qv", values: "tdm", longValues: []string{"times", "delay", "until", "while"}},
+	"catatonit":    {form: formWords, flags: "gPV"},
+	"dtach":        {form: formWords, flags: "Ez", values: "anAcNreM"},
+	"abduco":       {form: formWords, flags: "flpqr", values: "nacAe"},
+	"detach":       {form: formWords},
+	"start_daemon": {form: formWords, flags: "f", values: "np"},
+
+	"ledit":               {form: formWords, flags: "xtuc", values: "hls"},
+	"rlfe":                {form: formWords, values: "hlnsu"},
+	"box64":               {form: formWords},
+	"qemu-x86_64":         emulator,
+	"qemu-x86_64-static":  emulator,
+	"qemu-aarch64":        emulator,
+	"qemu-aarch64-static": emulator,
+	"gtime":               {form: formWords, flags: "apqvhV", values: "of"},
+	"gtimeout":            {form: formWords, flags: "vfp", values: "sk", operands: 1, longFlags: []string{"preserve-status", "foreground", "verbose"}, longValues: []string{"signal", "kill-after"}},
+	"gnice":               {form: formWords, values: "n", digits: true, longValues: []string{"adjustment"}},
+	"gnohup":              {form: formWords},
+	"gstdbuf":             {form: formWords, values: "ioe", longValues: []string{"input", "output", "error"}},
+	"genv":                {form: formWords, flags: "i0v", values: "uCSPa", split: []string{"S", "split-string"}, chdir: []string{"C", "chdir"}, assigns: true, longFlags: []string{"ignore-environment", "null", "debug"}, longValues: []string{"unset", "chdir", "split-string", "argv0"}},
+	"gxargs":              {form: formWords, flags: "0oprtx", values: "adEILnPsJRS", optional: "eil", appends: true, replace: []string{"I", "J", "i", "replace"}, longFlags: []string{"null", "open-tty", "interactive", "no-run-if-empty", "verbose", "exit", "eof", "replace", "max-lines"}, longValues: []string{"arg-file", "delimiter", "max-args", "max-procs", "max-chars", "process-slot-var"}},
+
+	"empty": {form: formWords, flags: "f", values: "iopL"},
+
+	"please":  {form: formWords, values: "utgdea"},
+	"schroot": {form: formWords, moves: true, flags: "pqv", values: "cudsno", longValues: []string{"chroot", "user", "directory", "shell"}, longFlags: []string{"preserve-environment", "quiet"}},
+
+	"gchroot": {form: formWords, operands: 1, needs: true, moves: true, longValues: []string{"groups", "userspec"}},
+
 	"chronic": {form: formWords, flags: "ve"}, "ifne": {form: formWords, flags: "n"}, "pee": {form: formText, each: true},
 	"rlwrap":   {form: formWords, flags: "aAceEiImMnNoOpPrRSuUvwWXz"},
 	"valgrind": {form: formWords, flags: "qv", longFlags: []string{"leak-check", "track-origins", "error-exitcode", "tool", "log-file", "show-leak-kinds", "xml", "xml-file", "trace-children", "suppressions", "quiet"}},
@@ -268,12 +320,13 @@ var launchers = map[string]*launcher{
 	"rush":          {form: formText, flags: "keqXVhv", values: "jiDdnrtTocC", longFlags: []string{"keep-order", "dry-run", "eta", "continue", "escape", "verbose", "immediate-output"}, longValues: []string{"jobs", "field-delimiter", "record-delimiter", "retries", "timeout", "infile", "nrecords", "out-file", "assign"}},
 	"flatpak-spawn": {form: formWords, flags: "vh", longFlags: []string{"host", "watch-bus", "clear-env", "sandbox", "no-network", "latest-version", "verbose", "help"}, longValues: []string{"env", "directory", "forward-fd", "unset-env", "sandbox-expose", "sandbox-expose-ro"}},
 	"dotenvx":       behindDashes,
+	"dockerize":     {form: formWords, longFlags: []string{"version", "skip-tls-verify", "no-overwrite"}, longValues: []string{"wait", "wait-http-header", "wait-retry-interval", "timeout", "template", "stdout", "stderr", "poll", "delims", "env", "env-section"}},
 	"wait-for-it":   behindDashes, "wait-for-it.sh": behindDashes, "wait-for": behindDashes, "wait-for.sh": behindDashes, "wait4x": behindDashes, "onchange": behindDashes,
 	"chruby-exec": behindDashes, "distrobox": behindDashes, "distrobox-enter": behindDashes,
-	"chamber": behindDashes, "aws-vault": behindDashes,
+	"chamber": behindDashes, "aws-vault": behindDashes, "zellij": behindDashes,
 	"envchain":              {form: formWords, operands: 1, longFlags: []string{"set", "list", "noecho", "require-passphrase", "no-require-passphrase"}},
 	"envconsul":             {form: formWords, flags: "oncepristuamz", longValues: []string{"prefix", "secret", "config"}},
-	"watchexec":             {form: formWords, flags: "cpnrNv1Vh", values: "ewisdEfjo", longFlags: []string{"clear", "postpone", "restart", "no-vcs-ignore", "no-project-ignore", "no-default-ignore", "no-ignore", "no-process-group", "notify", "verbose", "print-events", "timings", "quiet", "bell"}, longValues: []string{"exts", "watch", "ignore", "signal", "debounce", "env", "filter", "shell", "delay-run", "stop-signal", "stop-timeout", "on-busy-update", "project-origin", "workdir", "poll", "filter-file", "ignore-file", "fs-events"}},
+	"watchexec":             {form: formText, flags: "cpnrNv1Vh", values: "ewisdEfjo", longFlags: []string{"clear", "postpone", "restart", "no-vcs-ignore", "no-project-ignore", "no-default-ignore", "no-ignore", "no-process-group", "notify", "verbose", "print-events", "timings", "quiet", "bell"}, longValues: []string{"exts", "watch", "ignore", "signal", "debounce", "env", "filter", "shell", "delay-run", "stop-signal", "stop-timeout", "on-busy-update", "project-origin", "workdir", "poll", "filter-file", "ignore-file", "fs-events"}},
 	"reflex":                {form: formWords, flags: "sve", values: "rRgGcd", longFlags: []string{"start-service", "all", "sequential", "verbose"}, longValues: []string{"regex", "inverse-regex", "glob", "inverse-glob", "config", "decoration", "substitute", "shutdown-timeout"}},
 	"start-server-and-test": {form: formText, each: true}, "server-test": {form: formText, each: true}, "start-test": {form: formText, each: true},
 	"i3-msg": {form: formText, flags: "qmr", values: "st"}, "swaymsg": {form: formText, flags: "mpqr", values: "st"},
@@ -290,8 +343,11 @@ var launchers = map[string]*launcher{
 
 	"sh": posixShell, "bash": posixShell, "dash": posixShell, "zsh": posixShell, "ksh": posixShell, "ash": posixShell,
 	"rbash": posixShell, "mksh": posixShell, "yash": posixShell, "ksh93": posixShell, "lksh": posixShell,
+	"posh": posixShell, "pdksh": posixShell, "oksh": posixShell, "loksh": posixShell, "rksh": posixShell, "rzsh": posixShell, "hush": posixShell,
+	"osh": posixShell, "oil": posixShell, "mrsh": posixShell, "ksh2020": posixShell, "static-sh": posixShell,
 	"fish": foreignShell, "csh": foreignShell, "tcsh": foreignShell, "pwsh": foreignShell, "powershell": foreignShell,
 	"nu": foreignShell, "elvish": foreignShell, "xonsh": foreignShell,
+	"ion": foreignShell, "rc": foreignShell, "es": foreignShell, "sash": foreignShell, "ysh": foreignShell, "scsh": foreignShell,
 
 	// What runs on another machine.
 	"ssh": {form: formText, flags: "46AaCfGgKkMNnqsTtVvXxYy", values: "BbcDEeFIiJLlmOopPQRSWw", operands: 1, remote: true}, "slogin": {form: formText, flags: "46AaCfGgKkMNnqsTtVvXxYy", values: "BbcDEeFIiJLlmOopPQRSWw", operands: 1, remote: true},
@@ -355,6 +411,7 @@ var (
 			"basefile", "return", "profile", "seqreplace",
 		},
 	}
+	emulator     = &launcher{form: formWords, flags: "h", values: "gLsEUBpdD0R"}
 	callback     = &launcher{form: formOption, flags: "t", values: "dnOsucC", text: []string{"C"}, inert: true, permutes: true}
 	foreignShell = &launcher{form: formForeign}
 )

@@ -85,6 +85,8 @@ var subcommanders = map[string]*subcommander{
 	"mvn":       {values: []string{"-f", "--file", "-s", "--settings", "-P", "-pl", "-T"}},
 	"direnv":    {},
 	"mise":      {values: []string{"-C", "--cd", "-E", "--env"}},
+	"asdf":      {}, "rbenv": {}, "pyenv": {}, "nodenv": {}, "goenv": {}, "jenv": {}, "rvm": {}, "tox": {}, "rr": {}, "op": {},
+	"dotenvx": {}, "uftrace": {}, "pm2": {}, "nvm": {},
 	"launchctl": {},
 	"service":   {},
 	"mvnw":      {},
