@@ -185,6 +185,11 @@ func (a *analysis) text(src string, s scope) {
 		// reads "$(" when it looks for the end of a text.
 		a.problem("holds a control character that bash has a use for")
 	}
+	if strings.Contains(src, "\\\\`") {
+		// How many of them end a substitution hangs on how deep it is nested, and
+		// bash and the parser do not count alike.
+		a.problem("holds backslashes before a backquote, which bash may read otherwise")
+	}
 	if reordered(src) {
 		a.problem("holds characters that change the order in which it is shown")
 	}
