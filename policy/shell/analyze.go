@@ -194,11 +194,44 @@ func (a *analysis) text(src string, s scope) {
 		a.problem("holds characters that change the order in which it is shown")
 	}
 	stmts, err := a.parse(src)
+	if strings.IndexByte(src, '`') >= 0 && endsEarlier(stmts, src) {
+		a.problem("holds a backquote in a quoted text between backquotes, where bash ends what they hold")
+	}
 	s.src = src
 	a.stmts(stmts, s)
 	if err != nil && !a.stopped {
 		a.problem(explain(err))
 	}
+}
+
+// endsEarlier reports whether bash ends what stands in backquotes before the
+// parser does: at the first backquote without a backslash, also where that is
+// quoted.
+func endsEarlier(stmts []*syntax.Stmt, src string) bool {
+	found := false
+	for _, stmt := range stmts {
+		syntax.Walk(stmt, func(n syntax.Node) bool {
+			p, ok := n.(*syntax.CmdSubst)
+			if !ok || !p.Backquotes {
+				return !found
+			}
+			from, to := int(p.Left.Offset())+1, int(p.Right.Offset()) //nolint:gosec // G115: an offset in a text
+			if from > to || to > len(src) {
+				found = true // there is no telling
+				return false
+			}
+			for i := from; i < to && !found; i++ {
+				switch src[i] {
+				case '\\':
+					i++
+				case '`':
+					found = true
+				}
+			}
+			return false // what is nested stands in the same text
+		})
+	}
+	return found
 }
 
 // reordered reports whether a text is shown in another order than it is read:
