@@ -446,6 +446,9 @@ func TestTheDifferenceIsFound(t *testing.T) {
 // short way for what most of them are, and with the same beside a team that has
 // nothing to say, where every rule is asked.
 func TestShortWaysAreTheRules(t *testing.T) {
+	if testing.Short() {
+		t.Skip("SKIPPED: with -short: it takes long, and nothing in it happens at once")
+	}
 	t.Parallel()
 	n := inputs(t, 20_000) / 2
 	quiet := t.TempDir()
