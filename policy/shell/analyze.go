@@ -215,7 +215,7 @@ func endsEarlier(stmts []*syntax.Stmt, src string) bool {
 			if !ok || !p.Backquotes {
 				return !found
 			}
-			from, to := int(p.Left.Offset())+1, int(p.Right.Offset()) //nolint:gosec // G115: an offset in a text
+			from, to := int(p.Left.Offset())+1, int(p.Right.Offset())
 			if from > to || to > len(src) {
 				found = true // there is no telling
 				return false
