@@ -20,7 +20,7 @@ import (
 // credential makes an anonymous one, which is the policy's to judge; one that
 // is not valid is an error.
 func (s *Server) authenticate(r *http.Request, now time.Time) (policy.Principal, error) {
-	secret, found, err := credential(r)
+	hash, found, err := credential(r)
 	if err != nil {
 		return policy.Principal{}, err
 	}
@@ -30,7 +30,7 @@ func (s *Server) authenticate(r *http.Request, now time.Time) (policy.Principal,
 		}
 		return policy.Anonymous(), nil
 	}
-	token, err := s.cfg.Tokens.TokenByHash(r.Context(), secret.Hash())
+	token, err := s.cfg.Tokens.TokenByHash(r.Context(), hash)
 	switch {
 	case errors.Is(err, store.ErrNotExist):
 		return policy.Principal{}, fmt.Errorf("%w: the token is not known or was deleted", errUnauthenticated)
@@ -59,17 +59,17 @@ func tokenPrincipal(t store.Token, now time.Time) policy.Principal {
 	return p
 }
 
-// credential returns the token of a request. It may stand in one place only:
+// credential returns the hash of the token of a request. It may stand in one place only:
 // two that differ would let one part of a chain see another than the next.
-func credential(r *http.Request) (secret store.Secret, found bool, err error) {
+func credential(r *http.Request) (hash [32]byte, found bool, err error) {
 	var text string
 	headers := r.Header["Authorization"]
 	if len(headers) > 1 {
-		return store.Secret{}, false, fmt.Errorf("%w: more than one Authorization header", errUnauthenticated)
+		return hash, false, fmt.Errorf("%w: more than one Authorization header", errUnauthenticated)
 	}
 	if len(headers) == 1 {
 		if text, err = fromHeader(headers[0]); err != nil {
-			return store.Secret{}, false, err
+			return hash, false, err
 		}
 		found = true
 	}
@@ -77,19 +77,18 @@ func credential(r *http.Request) (secret store.Secret, found bool, err error) {
 		for _, v := range r.URL.Query()["auth_token"] {
 			other := fromQuery(v)
 			if found && other != text {
-				return store.Secret{}, false, fmt.Errorf("%w: more than one credential", errUnauthenticated)
+				return hash, false, fmt.Errorf("%w: more than one credential", errUnauthenticated)
 			}
 			text, found = other, true
 		}
 	}
 	if !found {
-		return store.Secret{}, false, nil
+		return hash, false, nil
 	}
-	secret, err = store.ParseSecret(text)
-	if err != nil {
-		return store.Secret{}, false, fmt.Errorf("%w: %w", errUnauthenticated, err)
+	if hash, err = store.HashSecret(text); err != nil {
+		return hash, false, fmt.Errorf("%w: %w", errUnauthenticated, err)
 	}
-	return secret, true, nil
+	return hash, true, nil
 }
 
 // fromHeader reads a token from Bearer, or from the password of Basic with any

@@ -28,7 +28,7 @@ const (
 	redacted = "[redacted]"
 )
 
-// Errors of [ParseSecret]. Neither they nor what wraps them repeats the text.
+// Errors of [HashSecret]. Neither they nor what wraps them repeats the text.
 var (
 	ErrNotToken = errors.New("is not a token")
 	ErrChecksum = errors.New("token checksum is wrong: a character was mistyped or lost")
@@ -58,24 +58,24 @@ func NewSecret(rand io.Reader) (Secret, error) {
 	return newSecret(raw), nil
 }
 
-// ParseSecret reads a token. It returns [ErrNotToken] if the text does not
-// have the form of one, and [ErrChecksum] if it has the form but not the
-// checksum. Neither needs a look-up.
-func ParseSecret(s string) (Secret, error) {
+// HashSecret returns the hash of a raw token, as [Secret.Hash] does. It returns
+// [ErrNotToken] if the text does not have the form of one, and [ErrChecksum] if
+// it has the form but not the checksum. Neither needs a look-up.
+func HashSecret(s string) ([32]byte, error) {
 	if len(s) != secretLen || s[:len(SecretPrefix)] != SecretPrefix {
-		return Secret{}, ErrNotToken
+		return [32]byte{}, ErrNotToken
 	}
 	var raw [secretLen]byte
 	copy(raw[:], s)
 	if !fits128(raw[len(SecretPrefix):sumStart]) || !fits128(raw[sumStart:]) {
-		return Secret{}, ErrNotToken
+		return [32]byte{}, ErrNotToken
 	}
 	var sum [sumDigits]byte
 	putBase62(sum[:], 0, uint64(crc32.ChecksumIEEE(raw[:sumStart])))
 	if sum != [sumDigits]byte(raw[sumStart:]) {
-		return Secret{}, ErrChecksum
+		return [32]byte{}, ErrChecksum
 	}
-	return newSecret(raw), nil
+	return sha256.Sum256(raw[:]), nil
 }
 
 // NewTokenID makes an identifier for a token. It is not secret and says
