@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -313,6 +314,40 @@ func TestHidden(t *testing.T) {
 	// What the server keeps for itself is, whatever was agreed to.
 	r.spec.Read = []string{r.server("auth-tokens.json")}
 	r.pair(`cat ` + r.server("auth-tokens.json"))
+}
+
+// TestHiddenWhileReplaced starts commands while what is hidden from them is
+// written anew and renamed over and over, as the server does with its own files.
+// Each command starts, and none sees what one of the files holds.
+func TestHiddenWhileReplaced(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(c *sandbox.Config) { c.Hide[0] = filepath.Join(c.Hide[0], "auth-tokens.json") })
+	host(t, r.sandbox, sandbox.Read)
+	path := r.server("auth-tokens.json")
+	r.spec.Read = []string{filepath.Dir(path)}
+	stop := make(chan struct{})
+	var writing sync.WaitGroup
+	writing.Go(func() {
+		for next := path + ".next"; ; {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if err := errors.Join(os.WriteFile(next, []byte("REACHED"), 0o600), os.Rename(next, path)); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	for range 60 {
+		out, err := r.shell(`for i in 1 2 3 4 5; do cat `+path+` 2>/dev/null; done; echo ran`, &r.spec)
+		if err != nil || out != "ran\n" {
+			t.Errorf("%v, %q, want that it runs and sees nothing", err, out)
+		}
+	}
+	close(stop)
+	writing.Wait()
 }
 
 // TestOtherProcesses checks that a command cannot look into, stop or steer what

@@ -166,14 +166,25 @@ func (p plan) isolate() error {
 	return nil
 }
 
+// mountTries is how often a mount is tried over what others replace meanwhile.
+const mountTries = 100
+
 // bind carries out a mount, unless what it is to lie over has gone.
 func bind(m mount) error {
-	err := unix.Mount(m.From, m.Over, "", unix.MS_BIND|unix.MS_REC, "")
-	if err == nil {
-		return nil
-	}
-	if _, gone := os.Lstat(m.Over); m.From != m.Over && !m.Write && errors.Is(gone, fs.ErrNotExist) {
-		return nil // a socket can go at any time
+	var err error
+	for range mountTries {
+		if err = unix.Mount(m.From, m.Over, "", unix.MS_BIND|unix.MS_REC, ""); err == nil {
+			return nil
+		}
+		_, gone := os.Lstat(m.Over)
+		if m.From != m.Over && !m.Write && errors.Is(gone, fs.ErrNotExist) {
+			return nil // a socket can go at any time
+		}
+		// What is written whole and then renamed is there at any time, and yet
+		// what a mount has found may be gone before it lies over it.
+		if gone != nil || !errors.Is(err, unix.ENOENT) {
+			break
+		}
 	}
 	return fmt.Errorf("mount %s: %w", m.Over, err)
 }
