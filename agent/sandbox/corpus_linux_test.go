@@ -17,9 +17,17 @@ import (
 // well.
 const corpus = "../../policy/shell/testdata/corpus"
 
-// stride is how many commands of the corpus a run leaves out at a time, unless
-// OPENCODE_TEST_CORPUS is "all".
-const stride = 24
+// stride is one in how many commands of the corpus are run: all with
+// OPENCODE_TEST_CORPUS=all, some in CI, and fewer elsewhere.
+func stride() int {
+	switch {
+	case os.Getenv("OPENCODE_TEST_CORPUS") == "all":
+		return 1
+	case os.Getenv("OPENCODE_TEST_E2E") == "1":
+		return 24
+	}
+	return 96
+}
 
 // Bounds on a run without the ban, until it reaches a stub and after it has ended
 // without, and on a run with the ban, which is given longer if that without needed
@@ -196,7 +204,7 @@ func sample(t *testing.T, name string) []entry {
 		t.Fatal(err)
 	}
 	var list []entry
-	all, terminal, n := os.Getenv("OPENCODE_TEST_CORPUS") == "all", false, 0
+	terminal, n, every := false, 0, stride()
 	for line := range strings.Lines(string(text)) {
 		line = strings.TrimSuffix(line, "\n")
 		if line == "# On a terminal." {
@@ -205,7 +213,7 @@ func sample(t *testing.T, name string) []entry {
 		if line == "" || strings.HasPrefix(line, "# ") {
 			continue
 		}
-		if n++; all || n%stride == 0 {
+		if n++; n%every == 0 {
 			list = append(list, entry{line, terminal})
 		}
 	}
