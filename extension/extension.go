@@ -195,8 +195,11 @@ func (m *Module) compileWith(ctx context.Context, guarded []byte, cache wazero.C
 		cfg = cfg.WithCompilationCache(cache)
 	}
 	p := &parts{runtime: wazero.NewRuntimeWithConfig(ctx, cfg), cache: cache}
-	code, err := p.runtime.CompileModule(ctx, guarded)
-	if err != nil {
+	var code wazero.CompiledModule
+	if err := guard.Contain(func() (err error) {
+		code, err = p.runtime.CompileModule(ctx, guarded)
+		return err
+	}); err != nil {
 		p.close()
 		return fmt.Errorf("the module is refused: %w", firstLine(err))
 	}

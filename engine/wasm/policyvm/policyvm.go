@@ -136,7 +136,10 @@ func (p *Policy) load(ctx context.Context) error {
 	if p.env, err = p.runtime.CompileModule(ctx, environment(min(minPages, p.cfg.MemoryPages), p.cfg.MemoryPages)); err != nil {
 		return fmt.Errorf("the environment of the module: %w", err)
 	}
-	if p.module, err = p.runtime.CompileModule(ctx, p.cfg.Module); err != nil {
+	if err := guard.Contain(func() error {
+		p.module, err = p.runtime.CompileModule(ctx, p.cfg.Module)
+		return err
+	}); err != nil {
 		return fmt.Errorf("is no module that can run here: %w", err)
 	}
 	// Compiling is bounded by the size of the module; what the module does by time.
