@@ -31,6 +31,10 @@ func TestRefusedModules(t *testing.T) {
 			m.Imports = []extensiontest.Import{{Module: module, Name: name, Params: []byte{extensiontest.I32}}}
 		})
 	}
+	// One function that does nothing, with what stands before its code.
+	small := func(sections ...string) []byte {
+		return []byte("\x00asm\x01\x00\x00\x00\x01\x04\x01\x60\x00\x00" + strings.Join(sections, "") + "\x0a\x04\x01\x02\x00\x0b")
+	}
 	plain := with(func(*extensiontest.Module) {})
 	for name, row := range map[string]struct {
 		module []byte
@@ -78,6 +82,17 @@ func TestRefusedModules(t *testing.T) {
 		"block of a later type": {code([]byte{0x02, 0x63, 0x70, 0x0b}), "the type 0x63 is not one of Wasm 2.0"},
 		"block of a long type":  {code([]byte{0x02, 0xe3, 0x7f, 0x70, 0x0b}), "the type of a block is 0xe37f"},
 		"second memory":         {code([]byte{0x3f, 1, 0x1a}), "it uses a second memory"},
+		"sets our count":        {code([]byte{0x41, 0, 0x24, 1}), "it names number 1 of its 0 globals"},
+		"reads our count":       {code([]byte{0x23, 0, 0x1a}), "it names number 0 of its 0 globals"},
+		"calls ours":            {code([]byte{0x10, 2}), "it names number 2 of its 2 functions"},
+		"refers to ours":        {code([]byte{0xd2, 4, 0x1a}), "it names number 4 of its 2 functions"},
+		"block of our type":     {code([]byte{0x02, 2, 0x0b}), "it names number 2 of its 2 types"},
+		"call by our type":      {code([]byte{0x41, 0, 0x11, 2, 0}), "it names number 2 of its 2 types"},
+		"begins with ours":      {small("\x03\x02\x01\x00", "\x08\x01\x01"), "it names number 1 of its 1 functions"},
+		"shows ours":            {small("\x03\x02\x01\x00", "\x07\x05\x01\x01e\x00\x03"), "it names number 3 of its 1 functions"},
+		"shows our count":       {small("\x03\x02\x01\x00", "\x07\x05\x01\x01e\x03\x01"), "it names number 1 of its 0 globals"},
+		"puts ours in a table":  {small("\x03\x02\x01\x00", "\x04\x04\x01\x70\x00\x01", "\x09\x07\x01\x00\x41\x00\x0b\x01\x02"), "it names number 2 of its 1 functions"},
+		"is of our type":        {small("\x03\x02\x01\x01"), "it names number 1 of its 1 types"},
 		"ill-typed":             {code([]byte{0x41, 0, 0x42, 0, 0x6a, 0x1a}), "the module is refused"},
 		"after its end":         {code([]byte{0x0b}), "a function is longer than its instructions"},
 		"tangled":               {code(bytes.Repeat([]byte{0x03, 0x40, 0x0b}, 11_000)), "too many blocks and branches to be compiled"},

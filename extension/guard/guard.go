@@ -13,6 +13,10 @@
 //   - a call before each instruction that works on much memory, which lets the
 //     guest be stopped.
 //
+// What is ours stands after what the module has of its own, and a module that
+// names it would reach it: it could set back what counts its calls. So what a
+// module names of functions, globals and types must be its own.
+//
 // The reading also refuses what would take memory beyond the page limit: large
 // tables, tables that grow, counts of things and of variables for which the
 // runtime sets memory aside; and functions so tangled that compiling them would
@@ -139,7 +143,7 @@ func (g *guardian) read() error {
 			return fmt.Errorf("section %d is not known or not in its place", id)
 		}
 		last = place
-		if err := g.section(id, &reader{b: content}); err != nil {
+		if err := g.section(id, &reader{b: content, own: g.own()}); err != nil {
 			return err
 		}
 	}
@@ -147,6 +151,12 @@ func (g *guardian) read() error {
 		return errors.New("it has no function")
 	}
 	return g.r.err
+}
+
+// own returns how much of each kind the module has, as far as it is read. All
+// that can be named stands before whatever names it, but for what is ours.
+func (g *guardian) own() own {
+	return own{types: g.types, functions: g.imported[Function] + g.functions, globals: g.imported[Global] + g.globals}
 }
 
 // section reads one section to its end.
@@ -166,7 +176,7 @@ func (g *guardian) section(id byte, r *reader) error {
 	case sectionImport:
 		r.atMost(maxImports, "imports", func() { g.readImport(r) })
 	case sectionFunction:
-		g.functions = r.atMost(maxDefined, "functions", func() { r.u32() })
+		g.functions = r.atMost(maxDefined, "functions", r.typeIndex)
 	case sectionTable:
 		r.atMost(maxDefined, "tables", func() { g.table(r) })
 	case sectionMemory:
@@ -180,10 +190,20 @@ func (g *guardian) section(id byte, r *reader) error {
 	case sectionExport:
 		r.atMost(maxDefined, "exports", func() {
 			r.bytes(r.u32())
-			r.byte()
-			r.u32()
+			switch Kind(r.byte()) {
+			case Function:
+				r.functionIndex()
+			case Global:
+				r.globalIndex()
+			case Table, Memory:
+				r.u32()
+			default:
+				r.fail("it exports something of an unknown kind")
+			}
 		})
-	case sectionStart, sectionDataCount:
+	case sectionStart:
+		r.functionIndex()
+	case sectionDataCount:
 		r.u32()
 	case sectionElement:
 		r.atMost(maxDefined, "segments of elements", func() { g.element(r) })
@@ -204,7 +224,7 @@ func (g *guardian) readImport(r *reader) {
 	kind := Kind(r.byte())
 	switch kind {
 	case Function:
-		r.u32()
+		r.typeIndex()
 	case Table:
 		g.table(r)
 	case Memory:
@@ -242,7 +262,7 @@ func (g *guardian) code(r *reader) {
 	var out []byte
 	bodies := r.vector(func() {
 		size := r.u32()
-		body := reader{b: r.bytes(size)}
+		body := reader{b: r.bytes(size), own: r.own}
 		if r.err != nil {
 			return
 		}
@@ -374,6 +394,21 @@ type reader struct {
 	b   []byte
 	at  int
 	err error
+	own own
+}
+
+// own is how many types, functions and globals can be named.
+type own struct{ types, functions, globals uint32 }
+
+func (r *reader) typeIndex()     { r.index(r.own.types, "types") }
+func (r *reader) functionIndex() { r.index(r.own.functions, "functions") }
+func (r *reader) globalIndex()   { r.index(r.own.globals, "globals") }
+
+// index reads the number of something of which there are so many.
+func (r *reader) index(n uint32, what string) {
+	if i := r.u32(); i >= n {
+		r.fail("it names number %d of its %d %s", i, n, what)
+	}
 }
 
 func (r *reader) fail(format string, args ...any) {
@@ -438,9 +473,16 @@ func (r *reader) blockType() {
 	}
 	begin := r.at
 	r.signed(5)
-	if r.err == nil && r.b[r.at-1]&0x40 != 0 {
-		r.fail("the type of a block is 0x%x, which is not one of Wasm 2.0", r.b[begin:r.at])
+	if r.err != nil {
+		return
 	}
+	if r.b[r.at-1]&0x40 != 0 {
+		r.fail("the type of a block is 0x%x, which is not one of Wasm 2.0", r.b[begin:r.at])
+		return
+	}
+	// A number that is not negative reads the same without a sign.
+	r.at = begin
+	r.typeIndex()
 }
 
 // zero reads a byte that another version of the format gives a meaning.
@@ -519,7 +561,7 @@ func (g *guardian) element(r *reader) {
 		if flags&4 != 0 {
 			r.expression(nil)
 		} else {
-			r.u32()
+			r.functionIndex()
 		}
 		if g.elements++; g.elements > g.cfg.Table {
 			r.fail("it puts more than %d functions into tables", g.cfg.Table)

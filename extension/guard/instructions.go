@@ -15,6 +15,7 @@ const (
 	opBrIf         = 0x0d
 	opBrTable      = 0x0e
 	opCallIndirect = 0x11
+	opRefFunc      = 0xd2
 	prefixMisc     = 0xfc
 	prefixVector   = 0xfd
 )
@@ -66,13 +67,17 @@ func (r *reader) immediates(op byte) (heavy bool) {
 	switch {
 	case op == opBlock, op == opLoop, op == opIf:
 		r.blockType()
-	case op == 0x0c, op == opBrIf, op == opCall, 0x20 <= op && op <= 0x26, op == 0xd2:
-		r.u32() // a label, a function, a variable or a table
+	case op == 0x0c, op == opBrIf, 0x20 <= op && op <= 0x22, op == 0x25, op == 0x26:
+		r.u32() // a label, a variable of the function or a table
+	case op == opCall, op == opRefFunc:
+		r.functionIndex()
+	case op == opGlobalGet, op == opGlobalSet:
+		r.globalIndex()
 	case op == opBrTable:
 		r.vector(func() { r.u32() })
 		r.u32()
 	case op == opCallIndirect:
-		r.u32()
+		r.typeIndex()
 		r.u32()
 	case op == 0x1c:
 		r.vector(r.valueType)
