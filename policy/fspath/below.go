@@ -1,6 +1,7 @@
 package fspath
 
 import (
+	"errors"
 	"io"
 	"io/fs"
 	"os"
@@ -65,7 +66,7 @@ func lookBelow(root, cwd, raw string, walk Walk, most int) []Path {
 	for len(queue) > 0 && len(notable) < maxNotable {
 		at := queue[0]
 		queue = queue[1:]
-		more := entries(at.real, func(e fs.DirEntry) bool {
+		err := entries(at.real, func(e fs.DirEntry) bool {
 			name := e.Name()
 			if seen++; seen > most {
 				return false
@@ -92,8 +93,8 @@ func lookBelow(root, cwd, raw string, walk Walk, most int) []Path {
 			}
 			return len(notable) < maxNotable
 		})
-		if !more && seen > most {
-			// More names than are looked at, one of which may be a secret's.
+		if err != nil || seen > most {
+			// Names that are not looked at, one of which may be a secret's.
 			top.Raw, top.Class = raw+"/**", secret
 			return append(notable, top)
 		}
@@ -118,7 +119,7 @@ func lookMatches(root, cwd, pattern string, access Access, most int) []Path {
 	if filepath.IsAbs(pattern) {
 		base = "/"
 	}
-	seen := 0
+	seen, unread := 0, false
 	var notable []Path
 	// A stretch of the pattern without patterns is taken as it is.
 	var expand func(shown string, parts []string)
@@ -143,7 +144,7 @@ func lookMatches(root, cwd, pattern string, access Access, most int) []Path {
 		if deep && len(parts) > 1 {
 			expand(shown, parts[1:])
 		}
-		entries(dir, func(e fs.DirEntry) bool {
+		err := entries(dir, func(e fs.DirEntry) bool {
 			seen++
 			name := e.Name()
 			if globs(parts[0], name) {
@@ -157,6 +158,7 @@ func lookMatches(root, cwd, pattern string, access Access, most int) []Path {
 			}
 			return len(notable) < maxNotable && seen <= most
 		})
+		unread = unread || err != nil
 	}
 	start := ""
 	if filepath.IsAbs(pattern) {
@@ -164,7 +166,7 @@ func lookMatches(root, cwd, pattern string, access Access, most int) []Path {
 	}
 	parts := slices.DeleteFunc(strings.Split(rest, "/"), func(s string) bool { return s == "" })
 	expand(start, parts)
-	if seen > most && len(notable) < maxNotable {
+	if (unread || seen > most) && len(notable) < maxNotable {
 		p := ResolvePattern(root, cwd, pattern, access)
 		p.Class = secret
 		notable = append(notable, p)
@@ -240,25 +242,36 @@ func globs(pattern, name string) bool {
 	return (name[0] != '.' || pattern[0] == '.') && fits(pattern, name)
 }
 
-// entries hands the entries of a directory to a function until it has enough,
-// and reports whether it did not. A directory that cannot be read has none.
-func entries(dir string, visit func(fs.DirEntry) bool) bool {
+// entries hands the entries of a directory to a function until it has enough.
+// The error says that there may be names that it has not seen.
+func entries(dir string, visit func(fs.DirEntry) bool) error {
 	f, err := openDirectory(dir)
 	if err != nil {
-		return true
+		return unlessNone(err)
 	}
 	defer func() { _ = f.Close() }() // nothing was written
 	for {
 		list, err := f.ReadDir(readAtATime)
 		for _, e := range list {
 			if !visit(e) {
-				return false
+				return nil
 			}
 		}
-		if err == io.EOF || err != nil || len(list) == 0 {
-			return true
+		if err != nil {
+			return unlessNone(err)
 		}
 	}
+}
+
+// unlessNone returns nil for an error after which a command finds no more names
+// either. Others, such as of too many open files, are ours alone.
+func unlessNone(err error) error {
+	for _, none := range []error{io.EOF, fs.ErrNotExist, syscall.ENOTDIR, syscall.EACCES, syscall.ELOOP} {
+		if errors.Is(err, none) {
+			return nil
+		}
+	}
+	return err
 }
 
 // openDirectory opens a directory for its names. What is none is not opened: a

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -96,6 +97,38 @@ func TestBelowManyNames(t *testing.T) {
 	for most, want := range map[int]map[string]string{29: {"./**": "secret inside=true links=0"}, 30: {}} {
 		if diff := cmp.Diff(want, raws(fspath.LookBelow(root, root, ".", fspath.Walk{}, most))); diff != "" {
 			t.Errorf("with %d of 30 names looked at (-want +got):\n%s", most, diff)
+		}
+	}
+}
+
+// TestUnreadNames: a directory that cannot be looked at, for a reason that is not
+// also the command's, may hold a secret. Here its path is too long for the kernel;
+// a command can go there step by step.
+func TestUnreadNames(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	dir, err := os.OpenRoot(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = dir.Close() }()
+	deep := strings.Repeat("/"+strings.Repeat("d", 200), 21)
+	if err := dir.MkdirAll("."+deep, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := dir.MkdirAll("unread", 0o000); err != nil {
+		t.Fatal(err)
+	}
+	const want = "secret inside=true links="
+	if got := raws(fspath.Below(root, root, ".", fspath.Walk{})); got["./**"] != want+"0" {
+		t.Errorf("Below = %v, want a secret: not all names are read", got)
+	}
+	if got := raws(fspath.Matches(root, root, "**", fspath.Read)); got["**"] != want+"0" {
+		t.Errorf("Matches(**) = %v, want a secret: not all names are read", got)
+	}
+	for dir, want := range map[string]string{root + deep: "secret", root + "/none": "plain", "/dev/null": "plain", root + "/unread": "plain"} {
+		if got := fspath.ClassBelow(dir, root, root); got != want {
+			t.Errorf("ClassBelow(%.40s …) = %s, want %s", dir, got, want)
 		}
 	}
 }

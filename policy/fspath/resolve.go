@@ -107,20 +107,16 @@ const maxNames = 4096
 // classBelow returns the strictest class of the names in a directory that a
 // pattern without a dot in front matches.
 func classBelow(dir, root, resolved string) string {
-	f, err := openDirectory(dir)
-	if err != nil {
-		return plain // there is nothing to match
-	}
-	defer func() { _ = f.Close() }()
-	names, err := f.Readdirnames(maxNames)
-	class := plain
-	if len(names) == maxNames || err != nil && len(names) > 0 {
-		class = secret // there may be more
-	}
-	for _, name := range names {
-		if !strings.HasPrefix(name, ".") && strictness[class] < strictness[secret] {
+	class, seen := plain, 0
+	err := entries(dir, func(e fs.DirEntry) bool {
+		seen++
+		if name := e.Name(); !strings.HasPrefix(name, ".") {
 			class = stricter(class, classWithin(strings.TrimSuffix(dir, "/")+"/"+name, root, resolved))
 		}
+		return seen < maxNames && strictness[class] < strictness[secret]
+	})
+	if err != nil || seen == maxNames {
+		return secret // there may be more
 	}
 	return class
 }
