@@ -82,7 +82,7 @@ func TestOIDCManyRefreshers(t *testing.T) {
 func TestRefreshHelper(t *testing.T) {
 	dir := os.Getenv(envRefreshDir)
 	if dir == "" {
-		t.Skip("runs as a process of TestOIDCManyRefreshers only")
+		t.Skip("SKIPPED: it is what TestOIDCManyRefreshers runs several times at once")
 	}
 	client, err := oauth.New(oauth.Config{PlainLoopback: true, Endpoints: oidcEndpoints(os.Getenv(envRefreshIssuer))})
 	if err != nil {

@@ -98,7 +98,7 @@ func FuzzRepeatedKey(f *testing.F) {
 	f.Add([]byte(`{"a": [{"b": "\"", "\u0062": 1}], "a": {}}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		if !json.Valid(text) {
-			t.Skip("is no JSON")
+			return
 		}
 		wantKey, wantEnd, wantTwice := repeatedToken(t, string(text))
 		key, end, twice := repeatedKey(text)

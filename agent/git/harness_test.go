@@ -126,7 +126,10 @@ func program(tb testing.TB) string {
 	tb.Helper()
 	path, err := exec.LookPath("git")
 	if err != nil {
-		tb.Skip("git is not installed")
+		if os.Getenv("OPENCODE_TEST_E2E") == "1" {
+			tb.Fatal("no git: install the package git")
+		}
+		tb.Skip("SKIPPED: no git; snapshots are NOT tested. Install the package git.")
 	}
 	return path
 }
