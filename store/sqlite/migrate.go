@@ -28,8 +28,8 @@ const walRetry = 5 * time.Millisecond
 // errForeign means that the file is a database, but not of ours.
 var errForeign = errors.New("is a database of another program")
 
-// migrate brings the schema up to date. Of several processes one does it and
-// the others wait.
+// migrate brings the schema up to date, by all steps or by none. Of several
+// processes one does it and the others wait.
 func (s *Store) migrate(ctx context.Context) error {
 	entries, err := migrations.ReadDir("migrations")
 	if err != nil {
@@ -39,37 +39,37 @@ func (s *Store) migrate(ctx context.Context) error {
 	if err != nil || found == len(entries) {
 		return err
 	}
-	for _, entry := range entries {
-		step, err := migrations.ReadFile("migrations/" + entry.Name())
-		if err != nil {
-			return err
+	err = s.update(ctx, func(t *tx) error {
+		for i, entry := range entries {
+			step, err := migrations.ReadFile("migrations/" + entry.Name())
+			if err != nil {
+				return err
+			}
+			if err := s.migrateStep(ctx, t, i+1, string(step), len(entries)); err != nil {
+				return fmt.Errorf("migration %s: %w", entry.Name(), err)
+			}
 		}
-		if err := s.migrateStep(ctx, entry.Name(), string(step), len(entries)); err != nil {
-			return fmt.Errorf("migration %s: %w", entry.Name(), err)
-		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	s.log.InfoContext(ctx, "database migrated", "path", s.path, "from", found, "to", len(entries))
 	return nil
 }
 
 // migrateStep applies one step, unless the database has had it.
-func (s *Store) migrateStep(ctx context.Context, name, step string, newest int) error {
-	var number int
-	if _, err := fmt.Sscanf(name, "%d_", &number); err != nil {
-		return fmt.Errorf("has no number: %w", err)
-	}
-	return s.update(ctx, func(t *tx) error {
-		// Another process may have been faster, or be newer.
-		version, err := s.readVersion(t.sql.QueryRowContext(ctx, versionQuery), newest)
-		if err != nil || version >= number {
-			return err
-		}
-		if _, err := t.sql.ExecContext(ctx, step); err != nil {
-			return err
-		}
-		_, err = t.sql.ExecContext(ctx, fmt.Sprintf("PRAGMA user_version = %d", number))
+func (s *Store) migrateStep(ctx context.Context, t *tx, number int, step string, newest int) error {
+	// Another process may have been faster, or be newer.
+	version, err := s.readVersion(t.sql.QueryRowContext(ctx, versionQuery), newest)
+	if err != nil || version >= number {
 		return err
-	})
+	}
+	if _, err := t.sql.ExecContext(ctx, step); err != nil {
+		return err
+	}
+	_, err = t.sql.ExecContext(ctx, fmt.Sprintf("PRAGMA user_version = %d", number))
+	return err
 }
 
 const versionQuery = `SELECT
