@@ -60,32 +60,32 @@ func (p reply) failure(t *testing.T) errorBody {
 	return e
 }
 
-func (p reply) checkHeaders(t *testing.T) {
-	t.Helper()
+func (p reply) checkHeaders(tb testing.TB) {
+	tb.Helper()
 	for name, want := range map[string]string{
 		"Content-Type": "application/json", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff",
 		"X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer", "Cross-Origin-Resource-Policy": "same-origin",
 		"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 	} {
 		if got := p.header.Values(name); len(got) != 1 || got[0] != want {
-			t.Errorf("status %d: %s = %q, want %q", p.status, name, got, want)
+			tb.Errorf("status %d: %s = %q, want %q", p.status, name, got, want)
 		}
 	}
 }
 
 // into reads a JSON answer of status 200.
-func (p reply) into(t *testing.T, v any) {
-	t.Helper()
+func (p reply) into(tb testing.TB, v any) {
+	tb.Helper()
 	if p.err != nil {
-		t.Fatal(p.err)
+		tb.Fatal(p.err)
 	}
 	if p.status != http.StatusOK {
-		t.Fatalf("status %d: %s", p.status, p.body)
+		tb.Fatalf("status %d: %s", p.status, p.body)
 	}
 	if err := json.Unmarshal([]byte(p.body), v); err != nil {
-		t.Fatalf("body %q: %v", p.body, err)
+		tb.Fatalf("body %q: %v", p.body, err)
 	}
-	p.checkHeaders(t)
+	p.checkHeaders(tb)
 }
 
 // request makes a request for the port, or for no port if it does not serve.
@@ -197,13 +197,13 @@ func (r *rig) start(ctx context.Context, session, token, command string) <-chan 
 }
 
 // await returns what a channel receives.
-func await[T any](t *testing.T, what string, c <-chan T) T {
-	t.Helper()
+func await[T any](tb testing.TB, what string, c <-chan T) T {
+	tb.Helper()
 	select {
 	case v := <-c:
 		return v
 	case <-time.After(patience):
-		t.Fatalf("never: %s", what)
+		tb.Fatalf("never: %s", what)
 		panic("unreachable")
 	}
 }
@@ -232,7 +232,7 @@ type event struct {
 
 // stream is an open stream of events.
 type stream struct {
-	t      *testing.T
+	t      testing.TB
 	header http.Header
 	blocks chan string // each up to its empty line; closed at the end
 }

@@ -423,12 +423,15 @@ func FuzzFileContent(f *testing.F) {
 		f.Add(seed, false)
 		f.Add(seed, true)
 	}
+	// Nothing of it is changed, so that all share it.
+	shared := newRig(f, options{})
+	shared.files(map[string]string{
+		"a": "in the project", "d/b": "in the project", "...": "in the project", ".env": canary, "../canary": canary, "../projx/a": canary,
+		"up": "->..", "out": "->../canary", "root": "->/", "d/up": "->../..", "abs": "->" + shared.dir + "/a",
+	})
 	f.Fuzz(func(t *testing.T, path string, raw bool) {
-		r := newRig(t, options{})
-		r.files(map[string]string{
-			"a": "in the project", "d/b": "in the project", "...": "in the project", ".env": canary, "../canary": canary, "../projx/a": canary,
-			"up": "->..", "out": "->../canary", "root": "->/", "d/up": "->../..", "abs": "->" + r.dir + "/a",
-		})
+		r := *shared
+		r.t = t
 		target := "/file/content?path=" + url.QueryEscape(path)
 		if raw {
 			target = "/api/fs/read/" + (&url.URL{Path: path}).EscapedPath()

@@ -72,7 +72,7 @@ type options struct {
 
 // rig is a server with everything that is below it, as the program wires it.
 type rig struct {
-	t       *testing.T
+	t       testing.TB
 	dir     string // the project
 	teamDir string
 	engine  *engine.Engine
@@ -110,11 +110,11 @@ func (l *logBuffer) String() string {
 	return l.b.String()
 }
 
-func must[T any](v T, err error) func(*testing.T) T {
-	return func(t *testing.T) T {
-		t.Helper()
+func must[T any](v T, err error) func(testing.TB) T {
+	return func(tb testing.TB) T {
+		tb.Helper()
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		return v
 	}
@@ -122,26 +122,26 @@ func must[T any](v T, err error) func(*testing.T) T {
 
 // newRig puts a server together. It answers through ServeHTTP; serve opens its
 // port.
-func newRig(t *testing.T, o options) *rig {
-	t.Helper()
-	r := &rig{t: t, log: &logBuffer{}}
+func newRig(tb testing.TB, o options) *rig {
+	tb.Helper()
+	r := &rig{t: tb, log: &logBuffer{}}
 	logger := slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	home := must(filepath.EvalSymlinks(t.TempDir()))(t)
+	home := must(filepath.EvalSymlinks(tb.TempDir()))(tb)
 	r.dir = filepath.Join(home, "proj")
 	if err := os.Mkdir(r.dir, 0o700); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if o.team == nil {
-		r.engine = must(defaultEngine())(t)
+		r.engine = must(defaultEngine())(tb)
 	} else {
 		r.teamDir = filepath.Join(home, "policy")
 		r.writeTeam(o.team)
-		r.engine = must(engine.New(t.Context(), engine.Config{Default: policies.FS, Dirs: []string{r.teamDir}}))(t)
+		r.engine = must(engine.New(tb.Context(), engine.Config{Default: policies.FS, Dirs: []string{r.teamDir}}))(tb)
 	}
-	r.db = must(sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(home, "server.db")}))(t)
-	t.Cleanup(func() { _ = r.db.Close() })
+	r.db = must(sqlite.Open(tb.Context(), sqlite.Config{Path: filepath.Join(home, "server.db")}))(tb)
+	tb.Cleanup(func() { _ = r.db.Close() })
 	// A negative interval looks at the file each time, so that no test waits.
-	r.tokens = must(file.OpenTokens(file.TokensConfig{Path: filepath.Join(home, "auth-tokens.json"), CheckEvery: -1, TouchEvery: time.Hour}))(t)
+	r.tokens = must(file.OpenTokens(file.TokensConfig{Path: filepath.Join(home, "auth-tokens.json"), CheckEvery: -1, TouchEvery: time.Hour}))(tb)
 	r.full = r.token("full", "read", "write", "execute")
 	r.read = r.token("read", "read")
 	r.write = r.token("write", "read", "write")
@@ -149,16 +149,16 @@ func newRig(t *testing.T, o options) *rig {
 
 	ids := store.NewIDs(time.Now, rand.Reader)
 	recorder := agent.NewRecorder(r.db, logger)
-	t.Cleanup(func() { _ = recorder.Close(context.Background()) })
-	gate := must(agent.NewGate(agent.GateConfig{Decider: r.engine, Recorder: recorder, IDs: ids, Logger: logger}))(t)
-	bash := must(tool.NewBash(tool.BashConfig{Procs: procs, Logger: logger}))(t)
+	tb.Cleanup(func() { _ = recorder.Close(context.Background()) })
+	gate := must(agent.NewGate(agent.GateConfig{Decider: r.engine, Recorder: recorder, IDs: ids, Logger: logger}))(tb)
+	bash := must(tool.NewBash(tool.BashConfig{Procs: procs, Logger: logger}))(tb)
 	tokens := o.tokens
 	if tokens == nil {
 		tokens = r.tokens
 	}
-	terminals := must(tool.NewTerminals(tool.TerminalsConfig{Procs: procs, Grace: 50 * time.Millisecond, Logger: logger}))(t)
-	box := must(sandbox.New(sandbox.Config{Hide: []string{filepath.Join(home, "server.db"), filepath.Join(home, "auth-tokens.json")}}))(t)
-	t.Cleanup(func() { _ = box.Close() })
+	terminals := must(tool.NewTerminals(tool.TerminalsConfig{Procs: procs, Grace: 50 * time.Millisecond, Logger: logger}))(tb)
+	box := must(sandbox.New(sandbox.Config{Hide: []string{filepath.Join(home, "server.db"), filepath.Join(home, "auth-tokens.json")}}))(tb)
+	tb.Cleanup(func() { _ = box.Close() })
 	ac := agent.Config{
 		Terminals: terminals, Valid: server.Valid(tokens, o.now),
 		Store: r.db, Gate: gate, Bash: bash, Sandbox: box, IDs: ids, Directories: []string{r.dir}, Version: "test", Logger: logger, Now: o.now,
@@ -166,15 +166,15 @@ func newRig(t *testing.T, o options) *rig {
 	if o.agent != nil {
 		o.agent(&ac)
 	}
-	r.agent = must(agent.New(t.Context(), ac))(t)
+	r.agent = must(agent.New(tb.Context(), ac))(tb)
 	sc := server.Config{
 		Agent: r.agent, Gate: gate, Tokens: tokens, Policy: r.engine, Directories: ac.Directories, Version: "test", Logger: logger, Now: o.now,
 	}
 	if o.change != nil {
 		o.change(&sc)
 	}
-	r.server = must(server.New(sc))(t)
-	r.doc = readDoc(t, r)
+	r.server = must(server.New(sc))(tb)
+	r.doc = readDoc(tb, r)
 	return r
 }
 

@@ -34,12 +34,12 @@ type apiDoc struct {
 }
 
 // readDoc reads the document of a server.
-func readDoc(t *testing.T, r *rig) *apiDoc {
-	t.Helper()
+func readDoc(tb testing.TB, r *rig) *apiDoc {
+	tb.Helper()
 	doc := &apiDoc{resolved: map[string]*jsonschema.Resolved{}}
 	rec := r.direct(http.MethodGet, "/doc", "")
 	if err := json.Unmarshal([]byte(rec.body), doc); err != nil {
-		t.Fatalf("%v: %s", err, rec.body)
+		tb.Fatalf("%v: %s", err, rec.body)
 	}
 	return doc
 }

@@ -76,7 +76,7 @@ func (r *rig) mustTicket(token, id string) string {
 
 // socket is a client at a terminal.
 type socket struct {
-	t       *testing.T
+	t       testing.TB
 	conn    *websocket.Conn
 	text    string
 	cursors []int64

@@ -43,32 +43,32 @@ func (a *additional) UnmarshalJSON(b []byte) error {
 	return json.Unmarshal(b, &a.schema)
 }
 
-func readSchemas(t *testing.T) map[string]schema {
-	t.Helper()
+func readSchemas(tb testing.TB) map[string]schema {
+	tb.Helper()
 	all := map[string]schema{}
-	for _, path := range must(filepath.Glob("testdata/published*.json"))(t) {
-		if err := json.Unmarshal(must(os.ReadFile(path))(t), &all); err != nil {
-			t.Fatalf("%s: %v", path, err)
+	for _, path := range must(filepath.Glob("testdata/published*.json"))(tb) {
+		if err := json.Unmarshal(must(os.ReadFile(path))(tb), &all); err != nil {
+			tb.Fatalf("%s: %v", path, err)
 		}
 	}
 	return all
 }
 
 // checkShape holds a value against a published schema.
-func checkShape(t *testing.T, name string, v any) {
-	t.Helper()
+func checkShape(tb testing.TB, name string, v any) {
+	tb.Helper()
 	// As clients get it.
-	b := must(json.Marshal(v))(t)
+	b := must(json.Marshal(v))(tb)
 	var plain any
 	if err := json.Unmarshal(b, &plain); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	all := readSchemas(t)
+	all := readSchemas(tb)
 	if _, ok := all[name]; !ok {
-		t.Fatalf("no schema %s", name)
+		tb.Fatalf("no schema %s", name)
 	}
 	if err := all[name].check(all, name, plain); err != nil {
-		t.Errorf("%s: %v\n%s", name, err, b)
+		tb.Errorf("%s: %v\n%s", name, err, b)
 	}
 }
 
