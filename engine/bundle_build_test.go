@@ -13,9 +13,6 @@ import (
 
 // TestBuildIsTheSame: one policy gives one bundle, wherever it lies.
 func TestBuildIsTheSame(t *testing.T) {
-	if testing.Short() {
-		t.Skip("SKIPPED: with -short: it takes long, and nothing in it happens at once")
-	}
 	t.Parallel()
 	for _, wasm := range []bool{false, true} {
 		first, second := writeDir(t, example), writeDir(t, example)

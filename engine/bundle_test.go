@@ -183,9 +183,6 @@ func exampleInputs() map[string]*policy.Input {
 // TestBundleDecidesAsItsDirectory holds the three forms of one policy to the
 // same decisions.
 func TestBundleDecidesAsItsDirectory(t *testing.T) {
-	if testing.Short() {
-		t.Skip("SKIPPED: with -short: it takes long, and nothing in it happens at once")
-	}
 	t.Parallel()
 	directory := team(t, example)
 	effects := map[policy.Effect]int{}
@@ -218,9 +215,6 @@ func TestBundleDecidesAsItsDirectory(t *testing.T) {
 }
 
 func TestBundleInADirectory(t *testing.T) {
-	if testing.Short() {
-		t.Skip("SKIPPED: with -short: it takes long, and nothing in it happens at once")
-	}
 	t.Parallel()
 	dir := writeDir(t, map[string]string{"a.rego": denial("a", "a.one"), "deep/web.tar.gz": string(built(t, true, example))})
 	e := engineOf(t, dir)
@@ -255,9 +249,6 @@ decision := {"effect": "deny", "rules": []}
 }
 
 func TestRefusedBundles(t *testing.T) {
-	if testing.Short() {
-		t.Skip("SKIPPED: with -short: it takes long, and nothing in it happens at once")
-	}
 	t.Parallel()
 	rego := entry{name: "/a.rego", data: "package team.a\n"}
 	manifest := func(text string) []entry { return []entry{rego, {name: "/.manifest", data: text}} }

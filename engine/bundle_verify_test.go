@@ -72,9 +72,6 @@ func (k keyPair) verification(tb testing.TB, algorithm string) *engine.Verificat
 }
 
 func TestSignedBundles(t *testing.T) {
-	if testing.Short() {
-		t.Skip("SKIPPED: with -short: it takes long, and nothing in it happens at once")
-	}
 	t.Parallel()
 	_, edwards, err := ed25519.GenerateKey(rand.Reader)
 	ed := pair(t, edwards, err)

@@ -355,6 +355,9 @@ func awkwardEngine(t *testing.T, name string) *Engine {
 	return e
 }
 
+// fewestInputs are enough for the checks of what the inputs were like.
+const fewestInputs = 5000
+
 // inputs returns how many inputs a test decides: OPENCODE_TEST_INPUTS, or as many
 // as take seconds.
 func inputs(t *testing.T, otherwise int) int {
@@ -364,8 +367,8 @@ func inputs(t *testing.T, otherwise int) int {
 		return otherwise
 	}
 	n, err := strconv.Atoi(given)
-	if err != nil || n < otherwise {
-		t.Fatalf("OPENCODE_TEST_INPUTS=%s: want a number of at least %d", given, otherwise)
+	if err != nil || n < fewestInputs {
+		t.Fatalf("OPENCODE_TEST_INPUTS=%s: want a number of at least %d", given, fewestInputs)
 	}
 	return n
 }
@@ -446,9 +449,6 @@ func TestTheDifferenceIsFound(t *testing.T) {
 // short way for what most of them are, and with the same beside a team that has
 // nothing to say, where every rule is asked.
 func TestShortWaysAreTheRules(t *testing.T) {
-	if testing.Short() {
-		t.Skip("SKIPPED: with -short: it takes long, and nothing in it happens at once")
-	}
 	t.Parallel()
 	n := inputs(t, 20_000) / 2
 	quiet := t.TempDir()

@@ -65,9 +65,6 @@ deny contains {"id": "web.all", "message": "m"}
 `
 
 func TestRefusedWasmBundles(t *testing.T) {
-	if testing.Short() {
-		t.Skip("SKIPPED: with -short: it takes long, and nothing in it happens at once")
-	}
 	t.Parallel()
 	plain := compiled(t, webDenial, true, "team/web/deny")
 	without := func(name string) []byte {
@@ -284,9 +281,6 @@ func TestWasmIsWatched(t *testing.T) {
 
 // TestExplainOfWasm shows where a module was asked.
 func TestExplainOfWasm(t *testing.T) {
-	if testing.Short() {
-		t.Skip("SKIPPED: with -short: it takes long, and nothing in it happens at once")
-	}
 	t.Parallel()
 	path := writeBundle(t, built(t, true, example))
 	e, err := loaded(t, path, nil)

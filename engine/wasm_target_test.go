@@ -95,9 +95,6 @@ todo_test_later if false
 }
 
 func TestTargets(t *testing.T) {
-	if testing.Short() {
-		t.Skip("SKIPPED: with -short: it takes long, and nothing in it happens at once")
-	}
 	t.Parallel()
 	const (
 		uses    = "it uses team.web._is_below"
@@ -147,9 +144,6 @@ func TestTargets(t *testing.T) {
 // of them alone, say so on both, and so does an error that one of them passes
 // over.
 func TestTargetBothFindsADifference(t *testing.T) {
-	if testing.Short() {
-		t.Skip("SKIPPED: with -short: it takes long, and nothing in it happens at once")
-	}
 	t.Parallel()
 	dir := writeDir(t, map[string]string{
 		"a.rego": `package team.a
@@ -208,9 +202,6 @@ test_text if {
 }
 
 func TestTargetsThatCannotRun(t *testing.T) {
-	if testing.Short() {
-		t.Skip("SKIPPED: with -short: it takes long, and nothing in it happens at once")
-	}
 	t.Parallel()
 	for name, row := range map[string]struct {
 		target engine.Target
@@ -237,9 +228,6 @@ func TestTargetsThatCannotRun(t *testing.T) {
 
 // TestOfAWasmBundle: tests beside a Wasm bundle ask it.
 func TestOfAWasmBundle(t *testing.T) {
-	if testing.Short() {
-		t.Skip("SKIPPED: with -short: it takes long, and nothing in it happens at once")
-	}
 	t.Parallel()
 	dir := writeDir(t, map[string]string{"web.tar.gz": string(built(t, true, example)), "web_test.rego": example["web_test.rego"]})
 	got, err := onTarget(t, engine.TargetRego, dir)
@@ -249,9 +237,6 @@ func TestOfAWasmBundle(t *testing.T) {
 }
 
 func TestTargetsOfTheExamples(t *testing.T) {
-	if testing.Short() {
-		t.Skip("SKIPPED: with -short: it takes long, and nothing in it happens at once")
-	}
 	t.Parallel()
 	for _, dir := range []string{"team", "attributes", "ci-readonly"} {
 		got, err := onTarget(t, engine.TargetBoth, "../policies/examples/"+dir)
