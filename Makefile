@@ -28,12 +28,13 @@ fmt:
 	$(LINT) fmt
 	$(GO) run ./cmd/opencode policy fmt policies
 
-# All but the end-to-end tests, which run the program as it is built, and those of
-# the sandbox, whose code runs in processes of its own. It takes ten times as long
-# for a decision, so that it has fewer of them than `make test`; tests that wait
-# for a disk or for a process do so beside each other. `make lint` has vetted them.
+# All but the end-to-end tests, which run the program as it is built, those of the
+# sandbox, whose code runs in processes of its own, and those of the policy, which is
+# no Go. A decision takes ten times as long here, so that fewer are made than by
+# `make test`; tests that wait for a disk or for a process do so beside each other.
+# `make lint` has vetted them.
 race:
-	CGO_ENABLED=1 OPENCODE_TEST_INPUTS=5000 $(GO) test -race -vet=off -parallel 6 $$($(GO) list ./... | grep -v -e '/e2e$$' -e '/agent/sandbox$$')
+	CGO_ENABLED=1 OPENCODE_TEST_INPUTS=5000 $(GO) test -race -vet=off -parallel 6 $$($(GO) list ./... | grep -v -e '/e2e$$' -e '/agent/sandbox$$' -e '/policies$$')
 
 # What the kernel holds, on a machine that can hold all of it.
 kernel:
@@ -48,7 +49,7 @@ hsm:
 
 # The real clients against the program; it needs node, npm, tmux and git.
 e2e:
-	OPENCODE_TEST_E2E=1 $(GO) test -count=1 -timeout 20m ./e2e
+	OPENCODE_TEST_E2E=1 $(GO) test -count=1 -parallel 3 -timeout 20m ./e2e
 
 # The Rego gate: the default policy and every example, by our own commands.
 gate: build

@@ -173,6 +173,7 @@ func hostOf(address string) string { return strings.TrimPrefix(address, "http://
 // TestBundleOfPeer loads what `opa build` makes from a server, takes the next
 // one without a restart, and starts with the last one when the server is away.
 func TestBundleOfPeer(t *testing.T) {
+	t.Parallel()
 	one, two := buildBundle(t, "r1", "/path"), buildBundle(t, "r2", "/agent")
 	host := startBundleHost(t, one)
 	flags := []string{
@@ -373,6 +374,7 @@ func (c *peerCollector) wait(t *testing.T, who string, wanted func(peerEvent) bo
 // TestDecisionLogOfPeer lets a real OPA and ours take one bundle from one
 // server and ship to one collector, and holds ours to the form of OPA's.
 func TestDecisionLogOfPeer(t *testing.T) {
+	t.Parallel()
 	bundle := buildBundle(t, "r1", "/path")
 	host := startBundleHost(t, bundle)
 	collector := startPeerCollector(t)

@@ -17,6 +17,7 @@ import (
 )
 
 func TestHole04CallerPicksTheRoot(t *testing.T) {
+	t.Parallel()
 	const secret = "not for the callers"
 	outside := func(t *testing.T) string {
 		t.Helper()
@@ -81,6 +82,7 @@ func TestHole04CallerPicksTheRoot(t *testing.T) {
 }
 
 func TestHole05ProviderKeysInClear(t *testing.T) {
+	t.Parallel()
 	const key = "key-of-the-provider"
 	config := func(t *testing.T) string {
 		t.Helper()
@@ -148,6 +150,7 @@ func newTerminal(t *testing.T, s *instance) string {
 }
 
 func TestHole06NoHostOrOriginCheck(t *testing.T) {
+	t.Parallel()
 	const origin = "http://evil.example"
 	// probe returns the statuses of a request under another Host, of a change
 	// from a foreign Origin, and of a WebSocket from there.
@@ -191,6 +194,7 @@ func TestHole06NoHostOrOriginCheck(t *testing.T) {
 }
 
 func TestHole07TicketURLBootsAProject(t *testing.T) {
+	t.Parallel()
 	// probe opens terminals with a ticket of its own making and no credential:
 	// one that exists, one that does not, and one in a directory of its choice.
 	probe := func(t *testing.T, s *instance, dir string) (there, missing answer) {
@@ -248,6 +252,7 @@ export const Boot = async () => { writeFileSync(new URL("booted", import.meta.ur
 // TestTicketOpensOneTerminalOnce holds on both: a ticket is no way around the
 // credential for anything but what it was made for.
 func TestTicketOpensOneTerminalOnce(t *testing.T) {
+	t.Parallel()
 	for name, start := range map[string]func(*testing.T) *instance{
 		"the original": func(t *testing.T) *instance {
 			t.Helper()
@@ -297,6 +302,7 @@ func TestTicketOpensOneTerminalOnce(t *testing.T) {
 }
 
 func TestHole09UnknownPathsAnswerHTML(t *testing.T) {
+	t.Parallel()
 	probe := func(t *testing.T, s *instance) map[string]answer {
 		t.Helper()
 		got := map[string]answer{}
@@ -328,6 +334,7 @@ func TestHole09UnknownPathsAnswerHTML(t *testing.T) {
 const earlyAnswer = 5 * time.Second
 
 func TestHole10RequestBeforeReadinessHangs(t *testing.T) {
+	t.Parallel()
 	t.Run("the original", func(t *testing.T) {
 		binary, dir := clientBinary(t), tempDir(t)
 		s := &instance{Project: newProject(t, dir), Token: "password", Env: append(homeEnv(dir), quietEnv()...)}

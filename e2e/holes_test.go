@@ -55,6 +55,7 @@ head -n 1 <&3
 `
 
 func TestHole01ToolsInheritTheServersPassword(t *testing.T) {
+	t.Parallel()
 	t.Run("the original", func(t *testing.T) {
 		s := startOriginal(t, map[string]any{"bash": "allow"})
 		writeFiles(t, s.Project, map[string]string{"probe.sh": approverProbe})
@@ -112,6 +113,7 @@ func openPty(s *instance, command string, args ...string) act {
 }
 
 func TestHole02ShellAndPtyAskNobody(t *testing.T) {
+	t.Parallel()
 	const byShell, byPty = "by-shell", "by-pty"
 	t.Run("the original", func(t *testing.T) {
 		s := startOriginal(t, map[string]any{"*": "deny", "bash": "deny"})
@@ -169,6 +171,7 @@ func exists(t *testing.T, s *instance, name string) bool {
 }
 
 func TestHole03ClientSwitchesAsksOff(t *testing.T) {
+	t.Parallel()
 	everything := map[string]any{"permission": []any{
 		map[string]string{"permission": "*", "pattern": "*", "action": "allow"},
 		map[string]string{"permission": "bash", "pattern": "*", "action": "allow"},
@@ -206,6 +209,7 @@ func TestHole03ClientSwitchesAsksOff(t *testing.T) {
 }
 
 func TestHole08DenyIsEvaded(t *testing.T) {
+	t.Parallel()
 	evasions := []string{"/bin/rm victim", `sh -c "rm victim"`, `env sh -c 'r""m victim'`, "find victim -exec /bin/rm {} +"}
 	t.Run("the original lets a denied program run", func(t *testing.T) {
 		s := startOriginal(t, map[string]any{"bash": map[string]string{"*": "allow", "rm *": "deny"}})
@@ -236,6 +240,7 @@ func TestHole08DenyIsEvaded(t *testing.T) {
 }
 
 func TestHole08WritesOutsideAskNothing(t *testing.T) {
+	t.Parallel()
 	// Each command writes the file that is named by the last of its words.
 	commands := map[string]func(path string) string{
 		"redirection": func(path string) string { return "echo x > " + path },
@@ -264,6 +269,7 @@ func TestHole08WritesOutsideAskNothing(t *testing.T) {
 }
 
 func TestHole08AlwaysApprovesEverything(t *testing.T) {
+	t.Parallel()
 	write := func(name string) string {
 		return toolCall("write", map[string]string{"filePath": name, "content": "x"})
 	}
@@ -300,6 +306,7 @@ func TestHole08AlwaysApprovesEverything(t *testing.T) {
 // A question that nobody can answer any more must be gone. Both ends of it are
 // looked at: the turn is aborted, or whoever waits for it goes away.
 func TestHole09AskOutlivesAbort(t *testing.T) {
+	t.Parallel()
 	t.Run("the original", func(t *testing.T) {
 		s := startOriginal(t, map[string]any{"bash": "ask"})
 		stream := openEvents(t, s)

@@ -13,6 +13,7 @@ import (
 // TestHSM keeps the credentials behind a token of SoftHSM, with the program as
 // it is built for that.
 func TestHSM(t *testing.T) {
+	t.Parallel()
 	requireE2E(t)
 	const module, pin = "/usr/lib/softhsm/libsofthsm2.so", "4711-not-to-be-shown"
 	if _, err := exec.LookPath("softhsm2-util"); err != nil {

@@ -139,6 +139,7 @@ func queryOf(t *testing.T, address, name string) string {
 // but its address, in a browser that the program opens, and goes through the
 // life of what it got.
 func TestCommandSignsInByDiscovery(t *testing.T) {
+	t.Parallel()
 	s := startOIDC(t)
 	u := newSigner(t, s)
 	writeFiles(t, u.dir, map[string]string{"browser": "#!/bin/sh\nprintf %s \"$1\" >" + filepath.Join(u.dir, "opened") + "\n"})
@@ -203,6 +204,7 @@ func TestCommandSignsInByDiscovery(t *testing.T) {
 }
 
 func TestCommandTakesPastedCodes(t *testing.T) {
+	t.Parallel()
 	s := startOIDC(t)
 	u := newSigner(t, s)
 	// shown is what the provider's page shows at the end of a sign-in.
@@ -256,6 +258,7 @@ func TestCommandTakesPastedCodes(t *testing.T) {
 }
 
 func TestCommandTakesDeviceCodes(t *testing.T) {
+	t.Parallel()
 	s := startOIDC(t)
 	u := newSigner(t, s)
 	for _, d := range []struct {
@@ -309,6 +312,7 @@ func TestCommandTakesDeviceCodes(t *testing.T) {
 // TestCommandIsInterrupted ends sign-ins by the signal of Ctrl-C. The port is
 // closed, nothing is stored, and the exit code tells.
 func TestCommandIsInterrupted(t *testing.T) {
+	t.Parallel()
 	s := startOIDC(t)
 	u := newSigner(t, s)
 	for _, args := range [][]string{

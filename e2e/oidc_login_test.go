@@ -35,6 +35,7 @@ func (s *oidcServer) pasteText(tb testing.TB, a *oauth.Attempt) (code, state str
 }
 
 func TestOIDCLoopback(t *testing.T) {
+	t.Parallel()
 	s := startOIDC(t)
 	c := s.client(t, func(cfg *oauth.Config) {
 		cfg.Browser = func(_ context.Context, address string) error {
@@ -75,6 +76,7 @@ func TestOIDCLoopback(t *testing.T) {
 }
 
 func TestOIDCPastedCode(t *testing.T) {
+	t.Parallel()
 	s := startOIDC(t)
 	c := s.client(t, nil)
 	first, second := begin(t, c, "pasted"), begin(t, c, "pasted")
@@ -117,6 +119,7 @@ func TestOIDCPastedCode(t *testing.T) {
 }
 
 func TestOIDCUserSaysNo(t *testing.T) {
+	t.Parallel()
 	s := startOIDC(t)
 	c := s.client(t, nil)
 	a := begin(t, c, "oidc")
@@ -162,6 +165,7 @@ func (c *quickClock) Wait(ctx context.Context, d time.Duration) error {
 }
 
 func TestOIDCDevice(t *testing.T) {
+	t.Parallel()
 	s := startOIDC(t)
 	for name, typed := range map[string]map[string]string{"approved": alice(), "denied": {"abort": "yes"}} {
 		t.Run(name, func(t *testing.T) {
@@ -203,6 +207,7 @@ func TestOIDCDevice(t *testing.T) {
 }
 
 func TestOIDCDeviceCodeExpires(t *testing.T) {
+	t.Parallel()
 	s := startOIDC(t)
 	c := s.client(t, func(cfg *oauth.Config) {
 		e := cfg.Endpoints["device"]

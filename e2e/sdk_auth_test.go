@@ -14,6 +14,7 @@ import (
 // TestSDKSignIn signs in to providers by the SDK: with a key, and with a code
 // that the browser shows, at a provider of the test's own.
 func TestSDKSignIn(t *testing.T) {
+	t.Parallel()
 	requireE2E(t)
 	const key, code, access = "a-key-not-to-be-shown", "a-code-not-to-be-shown", "an-access-token-not-to-be-shown"
 	idp := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

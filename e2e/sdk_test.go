@@ -16,6 +16,7 @@ import (
 // TestSDK tells one story by both entry points of the SDK, to our server and to
 // the original: what holds for both is judged by the same checks.
 func TestSDK(t *testing.T) {
+	t.Parallel()
 	for _, entry := range []string{"v1", "v2"} {
 		t.Run(entry+" with our server", func(t *testing.T) {
 			s := startServer(t, serverOptions{})

@@ -171,6 +171,7 @@ const (
 // other, many at the same time. What is typed as soon as there is a question, or
 // before, belongs to it and is not shown.
 func TestSignInTerminal(t *testing.T) {
+	t.Parallel()
 	binary := serverBinary(t)
 	login := func(t *testing.T, answer func(x *terminal, key string), args ...string) {
 		t.Helper()
@@ -232,6 +233,7 @@ func TestSignInTerminal(t *testing.T) {
 // TestSignInTerminalEnds ends the program at each question, in every way that
 // there is. It does not hang, changes nothing and leaves the terminal as it was.
 func TestSignInTerminalEnds(t *testing.T) {
+	t.Parallel()
 	binary := serverBinary(t)
 	kill := func(s syscall.Signal) func(*testing.T, *terminal) {
 		return func(t *testing.T, x *terminal) {

@@ -21,6 +21,7 @@ import (
 // TestCredentialsOfTheOriginal shares auth.json with the original: each reads
 // what the other wrote, and ours keeps what it does not know.
 func TestCredentialsOfTheOriginal(t *testing.T) {
+	t.Parallel()
 	s := startUpstream(t, upstreamOptions{})
 	ours, theirs := serverBinary(t), clientBinary(t)
 	path := filepath.Join(filepath.Dir(s.Project), "data", "opencode", "auth.json")

@@ -355,8 +355,9 @@ func awkwardEngine(t *testing.T, name string) *Engine {
 	return e
 }
 
-// fewestInputs are enough for the checks of what the inputs were like.
-const fewestInputs = 5000
+// manyInputs take seconds; fewestInputs are enough for the checks of what the
+// inputs were like.
+const manyInputs, fewestInputs = 21_000, 5000
 
 // inputs returns how many inputs a test decides: OPENCODE_TEST_INPUTS, or as many
 // as take seconds.
@@ -376,7 +377,7 @@ func inputs(t *testing.T, otherwise int) int {
 // TestCacheMakesNoDifference decides inputs with the cache and without.
 func TestCacheMakesNoDifference(t *testing.T) {
 	t.Parallel()
-	each := inputs(t, 21_000) / len(awkward) / 2
+	each := inputs(t, manyInputs) / len(awkward) / 2
 	for name := range awkward {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

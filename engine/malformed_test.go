@@ -313,6 +313,7 @@ func bases() []base {
 func TestBrokenFactsAreNeverMilder(t *testing.T) {
 	t.Parallel()
 	snap := defaultSnapshot(t)
+	every := max(1, manyInputs/inputs(t, manyInputs)) // fewer where a decision takes long
 	for i, b := range bases() {
 		t.Run(b.name, func(t *testing.T) {
 			t.Parallel()
@@ -333,8 +334,8 @@ func TestBrokenFactsAreNeverMilder(t *testing.T) {
 				}
 			}
 			all := b.mutations()
-			for _, m := range all {
-				check(m)
+			for k := i % every; k < len(all); k += every {
+				check(all[k])
 			}
 			random := rand.New(rand.NewPCG(1, uint64(i)))
 			for range 40 {
