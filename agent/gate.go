@@ -134,7 +134,7 @@ func (g *Gate) decide(ctx context.Context, in *policy.Input, first bool) (policy
 		d.Effect = policy.Deny
 	}
 	r := store.DecisionRecord{
-		ID: g.cfg.IDs.New("dec"), Time: start, Kind: string(in.Kind), PrincipalID: in.Principal.ID,
+		Time: start, Kind: string(in.Kind), PrincipalID: in.Principal.ID,
 		Subject: subject(in), Effect: d.Effect.String(), Snapshot: d.Snapshot, Duration: time.Since(start),
 	}
 	if in.Session != nil {
@@ -150,8 +150,13 @@ func (g *Gate) decide(ctx context.Context, in *policy.Input, first bool) (policy
 		r.Error = g.cfg.Redactor.String(err.Error())
 	}
 	g.count(in, d, err)
+	first = first || d.Obligations.Audit == "full"
+	if !first && g.cfg.Log == nil && !g.isLogged(ctx, &r) && g.cfg.Recorder.again(&r) {
+		return d, nil // it needs no identifier: nobody is told of it alone
+	}
+	r.ID = g.cfg.IDs.New("dec")
 	g.log(ctx, &r)
-	if first || d.Obligations.Audit == "full" {
+	if first {
 		if recordErr := g.cfg.Recorder.PutNow(ctx, r); recordErr != nil {
 			return policy.Decision{Snapshot: d.Snapshot}, fmt.Errorf("the decision cannot be recorded: %w", recordErr)
 		}
@@ -204,18 +209,26 @@ func (g *Gate) ship(in *policy.Input, d policy.Decision, r store.DecisionRecord)
 	}
 }
 
-func (g *Gate) log(ctx context.Context, r *store.DecisionRecord) {
-	level := slog.LevelDebug
+// level is at which a decision is logged.
+func level(r *store.DecisionRecord) slog.Level {
 	switch {
 	case r.Error != "":
-		level = slog.LevelError
+		return slog.LevelError
 	case r.Effect != "allow":
-		level = slog.LevelInfo
+		return slog.LevelInfo
 	}
-	if !g.cfg.Logger.Enabled(ctx, level) {
+	return slog.LevelDebug
+}
+
+func (g *Gate) isLogged(ctx context.Context, r *store.DecisionRecord) bool {
+	return g.cfg.Logger.Enabled(ctx, level(r))
+}
+
+func (g *Gate) log(ctx context.Context, r *store.DecisionRecord) {
+	if !g.isLogged(ctx, r) {
 		return
 	}
-	g.cfg.Logger.LogAttrs(ctx, level, "decision",
+	g.cfg.Logger.LogAttrs(ctx, level(r), "decision",
 		slog.String("id", r.ID), slog.String("kind", r.Kind), slog.String("subject", r.Subject),
 		slog.String("principal", r.PrincipalID), slog.String("session", r.SessionID), slog.String("effect", r.Effect),
 		slog.Any("rules", r.Rules), slog.String("policy", r.Snapshot), slog.Duration("duration", r.Duration),

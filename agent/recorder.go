@@ -91,6 +91,25 @@ func (r *Recorder) Put(d store.DecisionRecord) {
 	}
 }
 
+// again counts a decision with an equal one that waits to be written, and reports
+// whether there was one.
+func (r *Recorder) again(d *store.DecisionRecord) bool {
+	key, isRequest := keyOf(d)
+	if !isRequest {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	i, ok := r.equal[key]
+	if !ok || r.closed {
+		return false
+	}
+	waiting := &r.pending[i]
+	waiting.Count++
+	waiting.Time, waiting.Duration = d.Time, d.Duration
+	return true
+}
+
 // keyOf returns what a decision has in common with equal ones, and whether it
 // may be counted with them: what let a request pass, and what refused one of
 // somebody who is not known.

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -265,6 +266,70 @@ func allowing(audit string) policy.Decider {
 			Obligations: policy.Obligations{TimeoutSeconds: 1, MaxOutputBytes: 1, Audit: audit},
 		}, nil
 	})
+}
+
+// countedIDs counts the identifiers that are made.
+type countedIDs struct {
+	*store.IDs
+	made atomic.Int64
+}
+
+func (c *countedIDs) New(prefix string) string {
+	c.made.Add(1)
+	return c.IDs.New(prefix)
+}
+
+// TestGateCountsEqualRequests checks that equal requests are one record with the
+// time of the last, and that a prompt, a denial and whatever is logged or shipped
+// has its own.
+func TestGateCountsEqualRequests(t *testing.T) {
+	t.Parallel()
+	request := policy.FromRequest(time.Now(), person(), policy.HTTP{Method: "GET", Path: "/x"})
+	denying := deciderFunc(func(context.Context, *policy.Input) (policy.Decision, error) { return policy.Decision{Effect: policy.Deny}, nil })
+	for name, c := range map[string]struct {
+		decider policy.Decider
+		in      *policy.Input
+		change  func(*agent.GateConfig)
+		equal   bool
+	}{
+		"requests": {allowing(""), request, func(*agent.GateConfig) {}, true},
+		"prompts":  {allowing(""), promptInput(), func(*agent.GateConfig) {}, false},
+		"denials":  {denying, request, func(*agent.GateConfig) {}, false},
+		"logged": {allowing(""), request, func(c *agent.GateConfig) {
+			c.Logger = slog.New(slog.NewTextHandler(&logBuffer{}, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		}, false},
+		"shipped": {allowing(""), request, func(c *agent.GateConfig) { c.Log = &shipped{} }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db, made := openDB(t, t.TempDir()), &countedIDs{IDs: store.NewIDs(nil, nil)}
+			rec := agent.NewRecorder(db, nil)
+			cfg := agent.GateConfig{Decider: c.decider, Recorder: rec, IDs: made}
+			c.change(&cfg)
+			g := must(agent.NewGate(cfg))(t)
+			const times = 50
+			var last time.Time
+			for range times {
+				last = time.Now()
+				_ = must(g.Decide(t.Context(), c.in))(t)
+			}
+			if err := rec.Close(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			total := 0
+			list := must(db.Decisions(t.Context(), store.DecisionFilter{}))(t)
+			for _, d := range list {
+				total += d.Count
+			}
+			// A batch may have been written in between.
+			if total != times || c.equal != (made.made.Load() < times/2) || c.equal && int(made.made.Load()) != len(list) {
+				t.Errorf("%d decisions in %d records, %d identifiers", total, len(list), made.made.Load())
+			}
+			if got := list[0].Time; got.Before(last.Truncate(time.Millisecond)) {
+				t.Errorf("the newest record is of %v, want %v at least", got, last)
+			}
+		})
+	}
 }
 
 // TestGateDeniesOnError checks that an error is a denial whatever the decision

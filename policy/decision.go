@@ -81,7 +81,8 @@ type Decision struct {
 	Obligations Obligations `json:"obligations"`
 	// Snapshot is the digest of the policy that decided.
 	Snapshot string `json:"snapshot,omitempty"`
-	// Record is the id under which the decision is recorded, "" if it is not.
+	// Record is the id under which the decision is recorded, "" if it is not, or
+	// is counted with equal ones.
 	Record string `json:"-"`
 }
 

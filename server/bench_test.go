@@ -50,7 +50,7 @@ func benchServer(b *testing.B, sessions int) (*server.Server, string) {
 	check(tokens.CreateToken(b.Context(), store.Token{
 		ID: id, Name: "bench", Hash: secret.Hash(), Permissions: []string{"read", "write", "execute"}, Created: time.Now(),
 	}))
-	ids := store.NewIDs(time.Now, rand.Reader)
+	ids := store.NewIDs(nil, nil)
 	recorder := agent.NewRecorder(db, nil)
 	b.Cleanup(func() { _ = recorder.Close(context.Background()) })
 	gate, err := agent.NewGate(agent.GateConfig{Decider: eng, Recorder: recorder, IDs: ids})

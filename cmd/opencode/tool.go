@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,7 +11,6 @@ import (
 	"os"
 	"strings"
 	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -188,7 +186,7 @@ func toolAgent(ctx context.Context, o toolOptions, dirs []string, logger *slog.L
 	if err != nil {
 		return nil, err
 	}
-	ids := store.NewIDs(time.Now, rand.Reader)
+	ids := store.NewIDs(nil, nil)
 	recorder := agent.NewRecorder(db, logger)
 	closers.add("recorder", recorder.Close)
 	redactor, err := newRedactor(os.Environ, logger)
