@@ -285,7 +285,9 @@ func (c *countedIDs) New(prefix string) string {
 func TestGateCountsEqualRequests(t *testing.T) {
 	t.Parallel()
 	request := policy.FromRequest(time.Now(), person(), policy.HTTP{Method: "GET", Path: "/x"})
-	denying := deciderFunc(func(context.Context, *policy.Input) (policy.Decision, error) { return policy.Decision{Effect: policy.Deny}, nil })
+	denying := deciderFunc(func(context.Context, *policy.Input) (policy.Decision, error) {
+		return policy.Decision{Effect: policy.Deny}, nil
+	})
 	for name, c := range map[string]struct {
 		decider policy.Decider
 		in      *policy.Input

@@ -21,8 +21,8 @@ import (
 // ErrDenied is what every [DeniedError] is, for errors.Is.
 var ErrDenied = errors.New("denied by policy")
 
-// Decider decides one input document. A Decider never allows when it returns
-// an error: callers treat any error as a denial.
+// Decider decides one input document, and keeps nothing of it. A Decider never
+// allows when it returns an error: callers treat any error as a denial.
 type Decider interface {
 	Decide(ctx context.Context, in *Input) (Decision, error)
 }

@@ -32,14 +32,23 @@ type HTTP struct {
 // such and matches no route, while its segments are read in the way that names
 // the most: a trick of spelling can lose a request, never win it.
 func FromRequest(now time.Time, p Principal, h HTTP) *Input {
+	return new(RequestRoom).FromRequest(now, p, h)
+}
+
+// RequestRoom is the room that the input document of a request takes, for who
+// makes one after the other.
+type RequestRoom struct {
+	input    Input
+	request  Request
+	segments [4]string
+	route    string
+}
+
+// FromRequest is [FromRequest] for a document that is gone with the next one in
+// the same room.
+func (room *RequestRoom) FromRequest(now time.Time, p Principal, h HTTP) *Input {
 	remote := h.Remote.Unmap()
-	// One allocation for all: this is done for every request.
-	doc := &struct {
-		input    Input
-		request  Request
-		segments [4]string
-		route    string
-	}{request: Request{
+	room.request = Request{
 		Method:    h.Method,
 		Path:      h.Path,
 		Canonical: isCanonical(h.Path),
@@ -50,17 +59,17 @@ func FromRequest(now time.Time, p Principal, h HTTP) *Input {
 		Remote:    Remote{IP: addrText(remote), Loopback: remote.IsLoopback()},
 		Bytes:     h.Bytes,
 		Directory: h.Directory,
-	}}
-	r := &doc.request
-	r.Segments = segments(doc.segments[:0:len(doc.segments)], h.Path)
+	}
+	r := &room.request
+	r.Segments = segments(room.segments[:0:len(room.segments)], h.Path)
 	if r.Canonical && h.Route != nil {
 		if pattern, ok := h.Route(h.Method, h.Path); ok {
-			doc.route = pattern
-			r.Route = &doc.route
+			room.route = pattern
+			r.Route = &room.route
 		}
 	}
-	doc.input = Input{Version: Version, Kind: KindRequest, Time: At(now), Principal: p.normal(), Request: r}
-	return &doc.input
+	room.input = Input{Version: Version, Kind: KindRequest, Time: At(now), Principal: p.normal(), Request: r}
+	return &room.input
 }
 
 // addrText returns an address as text, without an allocation for those that
@@ -75,13 +84,19 @@ func addrText(addr netip.Addr) string {
 	return addr.String()
 }
 
+// What most requests have none of. Nobody writes to what belongs to a document.
+var (
+	noAttributes = map[string]string{}
+	noQuery      = map[string][]string{}
+)
+
 // normal returns the principal with its collections present.
 func (p Principal) normal() Principal {
 	if p.Permissions == nil {
 		p.Permissions = []string{}
 	}
 	if p.Attributes == nil {
-		p.Attributes = map[string]string{}
+		p.Attributes = noAttributes
 	}
 	return p
 }
@@ -203,6 +218,9 @@ var secretQuery = [...]string{"auth_token", "ticket"}
 
 // publicQuery copies a query without the parameters that carry a credential.
 func publicQuery(q url.Values) map[string][]string {
+	if len(q) == 0 {
+		return noQuery
+	}
 	out := make(map[string][]string, len(q))
 	maps.Copy(out, q)
 	for _, k := range secretQuery {

@@ -22,13 +22,16 @@ import (
 // the route that it was asked about.
 type allowing struct {
 	mu    sync.Mutex
-	route *string
+	route string
 }
 
 func (a *allowing) Decide(_ context.Context, in *policy.Input) (policy.Decision, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.route = in.Request.Route
+	a.route = ""
+	if in.Request.Route != nil {
+		a.route = *in.Request.Route
+	}
 	return policy.Decision{Effect: policy.Allow, Obligations: policy.Obligations{Audit: "brief"}}, nil
 }
 
@@ -36,10 +39,7 @@ func (a *allowing) Decide(_ context.Context, in *policy.Input) (policy.Decision,
 func (a *allowing) told() string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.route == nil {
-		return ""
-	}
-	return *a.route
+	return a.route
 }
 
 // serveAllowing serves under a policy that allows everything.
@@ -171,3 +171,35 @@ func (discard) Write(b []byte) (int, error)      { return len(b), nil }
 func (discard) WriteHeader(int)                  {}
 func (discard) Flush()                           {}
 func (discard) SetWriteDeadline(time.Time) error { return nil }
+
+// TestRequestsShareNoRoom checks that requests which are answered at the same time,
+// one after the other in the same room, see nothing of each other.
+func TestRequestsShareNoRoom(t *testing.T) {
+	t.Parallel()
+	r := serve(t, options{})
+	ids := make([]string, 8)
+	for i := range ids {
+		var s struct{ ID string }
+		r.do(http.MethodPost, "/session", r.full, `{}`).into(t, &s)
+		ids[i] = s.ID
+	}
+	var group sync.WaitGroup
+	for i, id := range ids {
+		group.Go(func() {
+			for n := range 40 {
+				token, path, want := r.full, "/session/"+id, http.StatusOK
+				switch (i + n) % 4 {
+				case 1:
+					token, want = r.none, http.StatusForbidden
+				case 2:
+					path, want = "/session/"+id+"/none", http.StatusNotFound
+				}
+				got := r.do(http.MethodGet, path, token, "")
+				if got.status != want || want == http.StatusOK && !strings.Contains(got.body, `"id":"`+id+`"`) {
+					t.Errorf("GET %s = %d %s, want %d", path, got.status, got.body, want)
+				}
+			}
+		})
+	}
+	group.Wait()
+}

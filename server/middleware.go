@@ -160,6 +160,13 @@ type pass struct {
 	route *chi.Context
 }
 
+// room is what a request needs until its handler returns. Who decides and who
+// records keeps nothing of it.
+type room struct {
+	route chi.Context
+	input policy.RequestRoom
+}
+
 // Value is what the gate has found, else what the request's own context has.
 func (p *pass) Value(key any) any {
 	switch {
@@ -201,9 +208,10 @@ func (s *Server) gate(next http.Handler) http.Handler {
 			return
 		}
 		p := &pass{Context: r.Context(), passed: passed{principal: principal}, server: s}
-		p.route, _ = s.found.Get().(*chi.Context)
+		room, _ := s.rooms.Get().(*room)
+		p.route = &room.route
 		p.route.Reset()
-		in := s.input(r, now, p)
+		in := s.input(r, now, p, &room.input)
 		d, err := s.cfg.Gate.Decide(r.Context(), in)
 		if err != nil {
 			s.fail(w, r, fmt.Errorf("%w: %w", policy.ErrDenied, err))
@@ -217,7 +225,7 @@ func (s *Server) gate(next http.Handler) http.Handler {
 			p.directory = in.Request.Directory.Real
 		}
 		next.ServeHTTP(w, r.WithContext(p))
-		s.found.Put(p.route)
+		s.rooms.Put(room)
 	})
 }
 
@@ -257,7 +265,7 @@ func (s *Server) verdict(r *http.Request, in *policy.Input, d policy.Decision) e
 }
 
 // input builds what policy is asked about.
-func (s *Server) input(r *http.Request, now time.Time, p *pass) *policy.Input {
+func (s *Server) input(r *http.Request, now time.Time, p *pass, in *policy.RequestRoom) *policy.Input {
 	h := policy.HTTP{
 		Method: r.Method, Path: r.URL.EscapedPath(), Route: p.find, Host: r.Host,
 		WebSocket: isWebSocket(r), Bytes: r.ContentLength, Directory: s.directory(r),
@@ -269,7 +277,7 @@ func (s *Server) input(r *http.Request, now time.Time, p *pass) *policy.Input {
 		h.Origin = &origins[0]
 	}
 	h.Remote = remoteOf(r)
-	return policy.FromRequest(now, p.principal, h)
+	return in.FromRequest(now, p.principal, h)
 }
 
 // remoteOf returns where a request comes from; the local socket counts as

@@ -95,7 +95,7 @@ type Server struct {
 	mux *chi.Mux
 	// handlers are those of the router, by their routes.
 	handlers map[routeKey]http.HandlerFunc
-	found    sync.Pool // of *chi.Context, to be filled anew
+	rooms    sync.Pool // of *room, to be filled anew
 	handler  http.Handler
 	origins  map[string]bool
 	hosts    map[string]bool
@@ -161,7 +161,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.started = s.cfg.Now()
 	s.mux, s.handlers = s.routes()
-	s.found.New = func() any { return chi.NewRouteContext() }
+	s.rooms.New = func() any { return &room{} }
 	// Made when it is first asked for: the start does not wait for it.
 	s.doc = sync.OnceValues(func() (*openAPI, error) { return document(s.table(), s.cfg.Version) })
 	s.handler = s.recover(s.headers(s.checkHost(s.checkOrigin(s.gate(s.limitBody(http.HandlerFunc(s.dispatch)))))))
