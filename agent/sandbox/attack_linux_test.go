@@ -316,6 +316,39 @@ func TestHidden(t *testing.T) {
 	r.pair(`cat ` + r.server("auth-tokens.json"))
 }
 
+// TestHiddenIsReplaced replaces a hidden file, while a command runs, by one that was
+// beside it when the command started.
+func TestHiddenIsReplaced(t *testing.T) {
+	t.Parallel()
+	for _, form := range []string{"%s.tmp-1", "%s.next", ".%s.swp", "%s~", "n%s"} {
+		t.Run(form, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, func(c *sandbox.Config) { c.Hide[0] = filepath.Join(c.Hide[0], "auth-tokens.json") })
+			host(t, r.sandbox, sandbox.Read)
+			path := r.server("auth-tokens.json")
+			next := filepath.Join(filepath.Dir(path), fmt.Sprintf(form, filepath.Base(path)))
+			other := filepath.Join(filepath.Dir(path), "other")
+			started, proceed := filepath.Join(r.project, "started"), filepath.Join(r.project, "proceed")
+			if err := errors.Join(os.WriteFile(next, []byte("REACHED"), 0o600), os.WriteFile(other, []byte("other\n"), 0o600),
+				unix.Mkfifo(started, 0o600), unix.Mkfifo(proceed, 0o600)); err != nil {
+				t.Fatal(err)
+			}
+			r.spec.Read = []string{filepath.Dir(path)}
+			var replaced error
+			var replacing sync.WaitGroup
+			replacing.Go(func() {
+				_, err := os.ReadFile(started)
+				replaced = errors.Join(err, os.Rename(next, path), os.WriteFile(proceed, []byte("\n"), 0o600))
+			})
+			out, err := r.shell(`echo >`+started+`; read x <`+proceed+`; cat `+path+` 2>/dev/null; cat `+other, &r.spec)
+			replacing.Wait()
+			if err != nil || replaced != nil || out != "other\n" {
+				t.Errorf("%v, %v, %q, want what is beside it and nothing of it", err, replaced, out)
+			}
+		})
+	}
+}
+
 // TestHiddenWhileReplaced starts commands while what is hidden from them is
 // written anew and renamed over and over, as the server does with its own files.
 // Each command starts, and none sees what one of the files holds.

@@ -336,18 +336,18 @@ func (p *preparation) landlock(program string) error {
 		return err
 	}
 	p.files = append(p.files, rules.file)
-	out := slices.Clone(p.hidden)
+	var banned []string
 	if len(p.spec.DenyExec) > 0 {
 		dirs := append(p.paths.searchPath(), strings.Fields(systemPrograms)...)
 		found := p.sandbox.programs(p.spec.DenyExec, dirs, []string{program, "/bin/sh"})
-		out = append(out, found.paths...)
+		banned = found.paths
 		if p.report.Exempt = found.exempt; len(found.exempt) > 0 {
 			delete(p.report.Held, Exec)
 			p.report.Missing[Exec] = "in one file with the shell: " + strings.Join(found.exempt, ", ")
 		}
 	}
-	if len(out) > 0 {
-		wall, err := p.sandbox.around(host.Landlock, out, &p.sandbox.slots)
+	if len(p.hidden)+len(banned) > 0 {
+		wall, err := p.sandbox.around(host.Landlock, p.hidden, banned, &p.sandbox.slots)
 		if err != nil {
 			return err
 		}

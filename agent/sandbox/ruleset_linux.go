@@ -202,13 +202,11 @@ func (w *walls) programs(names, dirs, needed []string) programs {
 	return s.found
 }
 
-// around returns a ruleset that keeps out what is named, which must be real
-// paths. The caller must close it.
-func (w *walls) around(version int, out []string, s *slots) (*os.File, error) {
-	out = slices.Clone(out)
-	slices.Sort(out)
-	out = slices.Compact(out)
-	key := strings.Join(out, "\x00")
+// around returns a ruleset that keeps out what is hidden and what is banned, which
+// must be real paths. The caller must close it.
+func (w *walls) around(version int, hidden, banned []string, s *slots) (*os.File, error) {
+	hidden, banned = ordered(hidden), ordered(banned)
+	key := strings.Join(hidden, "\x00") + "\x01" + strings.Join(banned, "\x00")
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for i, old := range w.list {
@@ -227,7 +225,7 @@ func (w *walls) around(version int, out []string, s *slots) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	built, err := buildWall(version, key, out, granted)
+	built, err := buildWall(version, key, hidden, banned, granted)
 	if err != nil {
 		return nil, err
 	}
@@ -239,6 +237,9 @@ func (w *walls) around(version int, out []string, s *slots) (*os.File, error) {
 	return duplicate(built.rules.file)
 }
 
+// ordered returns a list in order and without repetitions.
+func ordered(list []string) []string { return slices.Compact(slices.Sorted(slices.Values(list))) }
+
 // duplicate returns a file of its own, so that the end of a wall that is kept
 // does not take it from a command that is about to start.
 func duplicate(f *os.File) (*os.File, error) {
@@ -249,20 +250,25 @@ func duplicate(f *os.File) (*os.File, error) {
 	return os.NewFile(uintptr(fd), f.Name()), nil
 }
 
-func buildWall(version int, key string, out []string, granted []slot) (*wall, error) {
+func buildWall(version int, key string, hidden, banned []string, granted []slot) (*wall, error) {
 	r, err := newRuleset(ll.RulesetAttr{HandledAccessFS: rightsWall & known(version)})
 	if err != nil {
 		return nil, err
 	}
 	w := &wall{key: key, rules: r, dirs: stamps{}}
-	keep, pass := map[string]bool{}, map[string]bool{}
-	for _, path := range out {
-		keep[path] = true
-		for dir := filepath.Dir(path); !pass[dir]; dir = filepath.Dir(dir) {
-			pass[dir] = true
+	b := builder{wall: w, keep: map[string]bool{}, pass: map[string]bool{}, beside: map[string][]string{}}
+	for _, path := range slices.Concat(hidden, banned) {
+		b.keep[path] = true
+		for dir := filepath.Dir(path); !b.pass[dir]; dir = filepath.Dir(dir) {
+			b.pass[dir] = true
 		}
 	}
-	err = w.grantAround("/", keep, pass)
+	for _, path := range hidden {
+		if info, err := os.Lstat(path); err != nil || !info.IsDir() {
+			b.beside[filepath.Dir(path)] = append(b.beside[filepath.Dir(path)], filepath.Base(path))
+		}
+	}
+	err = b.grantAround("/")
 	for _, s := range granted {
 		err = errors.Join(err, r.grant(s.private(), rightsWall), r.grant(s.shared(), rightsWall))
 	}
@@ -272,9 +278,18 @@ func buildWall(version int, key string, out []string, granted []slot) (*wall, er
 	return w, nil
 }
 
+// builder builds a wall.
+type builder struct {
+	wall *wall
+	// keep is what is kept out, and pass are the directories that it is in.
+	keep, pass map[string]bool
+	// beside are the names of hidden files, by their directories.
+	beside map[string][]string
+}
+
 // grantAround grants what is in a directory but for what is to be kept out.
-func (w *wall) grantAround(dir string, keep, pass map[string]bool) error {
-	w.dirs[dir] = stampOf(dir) // before the look: a later change is seen
+func (b *builder) grantAround(dir string) error {
+	b.wall.dirs[dir] = stampOf(dir) // before the look: a later change is seen
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("landlock rules below %s: %w", dir, err)
@@ -282,18 +297,25 @@ func (w *wall) grantAround(dir string, keep, pass map[string]bool) error {
 	for _, e := range entries {
 		path := filepath.Join(dir, e.Name())
 		switch {
-		case keep[path], e.Type()&fs.ModeSymlink != 0:
-		case pass[path]:
-			if err := w.grantAround(path, keep, pass); err != nil {
+		case b.keep[path], e.Type()&fs.ModeSymlink != 0, !e.IsDir() && b.isCopy(dir, e.Name()):
+		case b.pass[path]:
+			if err := b.grantAround(path); err != nil {
 				return err
 			}
 		default:
-			if err := w.rules.grant(path, rightsWall); err != nil {
+			if err := b.wall.rules.grant(path, rightsWall); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// isCopy reports whether a file is named after a hidden one beside it. It may be
+// what will replace that: what is granted stays so under its new name, and a mount
+// goes with the file that it lies over.
+func (b *builder) isCopy(dir, name string) bool {
+	return slices.ContainsFunc(b.beside[dir], func(hidden string) bool { return strings.Contains(name, hidden) })
 }
 
 // drop forgets all walls.
