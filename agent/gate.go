@@ -151,7 +151,7 @@ func (g *Gate) decide(ctx context.Context, in *policy.Input, first bool) (policy
 	}
 	g.count(in, d, err)
 	first = first || d.Obligations.Audit == "full"
-	if !first && g.cfg.Log == nil && !g.isLogged(ctx, &r) && g.cfg.Recorder.again(&r) {
+	if err == nil && !first && g.cfg.Log == nil && !g.isLogged(ctx, &r) && g.cfg.Recorder.again(&r) {
 		return d, nil // it needs no identifier: nobody is told of it alone
 	}
 	r.ID = g.cfg.IDs.New("dec")

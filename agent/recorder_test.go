@@ -363,6 +363,24 @@ func TestGateDeniesOnError(t *testing.T) {
 	}
 }
 
+// TestGateReturnsAnErrorWithoutText checks that an error which says nothing is an
+// error each time, also of somebody who is not known, whose denials are counted.
+func TestGateReturnsAnErrorWithoutText(t *testing.T) {
+	t.Parallel()
+	d := deciderFunc(func(context.Context, *policy.Input) (policy.Decision, error) {
+		return policy.Decision{Effect: policy.Allow}, errors.New("")
+	})
+	rec := agent.NewRecorder(&decisionsFake{}, nil)
+	t.Cleanup(func() { _ = rec.Close(context.Background()) })
+	g := must(agent.NewGate(agent.GateConfig{Decider: d, Recorder: rec, IDs: store.NewIDs(nil, nil)}))(t)
+	for range 20 {
+		got, err := g.Decide(t.Context(), policy.FromRequest(time.Now(), policy.Anonymous(), policy.HTTP{Method: "GET", Path: "/x"}))
+		if err == nil || got.Effect != policy.Deny {
+			t.Fatalf("Decide = %+v, %v, want a denial and an error", got, err)
+		}
+	}
+}
+
 // TestGateDeniesWithoutARecord checks that what must be recorded and cannot be
 // is denied: each prompt, and a request that the policy wants in full.
 func TestGateDeniesWithoutARecord(t *testing.T) {
