@@ -28,13 +28,12 @@ fmt:
 	$(LINT) fmt
 	$(GO) run ./cmd/opencode policy fmt policies
 
-# All but the end-to-end tests, which run the program as it is built, those of the
-# sandbox, whose code runs in processes of its own, and those of the policy, which is
-# no Go. A decision takes ten times as long here, so that fewer are made than by
-# `make test`; tests that wait for a disk or for a process do so beside each other.
-# `make lint` has vetted them.
+# All but the end-to-end tests, which run the program as it is built, and those of
+# the sandbox, whose code runs in processes of its own. A decision takes ten times as
+# long here, so that fewer are made than by `make test`; tests that wait for a disk or
+# for a process do so beside each other. `make lint` has vetted them.
 race:
-	CGO_ENABLED=1 OPENCODE_TEST_INPUTS=5000 $(GO) test -race -vet=off -parallel 6 $$($(GO) list ./... | grep -v -e '/e2e$$' -e '/agent/sandbox$$' -e '/policies$$')
+	CGO_ENABLED=1 OPENCODE_TEST_INPUTS=5000 $(GO) test -race -vet=off -parallel 6 $$($(GO) list ./... | grep -v -e '/e2e$$' -e '/agent/sandbox$$')
 
 # What the kernel holds, on a machine that can hold all of it.
 kernel:

@@ -25,7 +25,7 @@ func realOPA(t *testing.T) string {
 		return path
 	}
 	if os.Getenv("OPENCODE_TEST_E2E") != "1" {
-		t.Skip("SKIPPED: there is no opa in the PATH; OPENCODE_TEST_E2E=1 builds " + opaModule)
+		t.Skip("SKIPPED: no opa in the PATH; bundles are NOT exchanged with a real one. OPENCODE_TEST_E2E=1 builds " + opaModule + ", which takes minutes.")
 	}
 	bin := t.TempDir()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)

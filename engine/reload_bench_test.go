@@ -27,20 +27,6 @@ func manyRules(n, generation int) string {
 	return b.String()
 }
 
-// envLoad is the directory of a policy that this program loads, and nothing else.
-const envLoad = "OPENCODE_TEST_LOAD"
-
-func TestMain(m *testing.M) {
-	if dir := os.Getenv(envLoad); dir != "" {
-		if _, err := engine.New(context.Background(), engine.Config{Default: policies.FS, Dirs: []string{dir}}); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
-	os.Exit(m.Run())
-}
-
 // BenchmarkDecideWhileReloading decides without a pause, alone, while another
 // process loads a policy of 10,000 rules, and while it is loaded anew beside the
 // decisions, in turn, and tells how long single decisions take. What the other

@@ -157,7 +157,7 @@ func TestSearchBeyondItsMemory(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for _, pattern := range []string{`(a|b)*a(a|b){16}c`, `a[ab]{14}c`, `a[ab]{10}[ac][ab]{3}c`} {
 		plain := regexp.MustCompile(pattern)
-		for range 4 {
+		for range 8 {
 			text := make([]byte, 200_000)
 			for i := range text {
 				text[i] = "ab"[random.IntN(2)]

@@ -26,7 +26,7 @@ const compareBytes = 100 << 20
 // It needs OPENCODE_TEST_COMPARE=1, since it takes a minute.
 func TestSearchBesideRipgrep(t *testing.T) {
 	if os.Getenv("OPENCODE_TEST_COMPARE") != "1" {
-		t.Skip("SKIPPED: OPENCODE_TEST_COMPARE=1 compares the search with ripgrep")
+		t.Skip("SKIPPED: OPENCODE_TEST_COMPARE=1 compares the search with ripgrep, which must be installed; it takes a minute and all processors")
 	}
 	ripgrep, err := exec.LookPath("rg")
 	if err != nil {

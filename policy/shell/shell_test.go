@@ -133,13 +133,7 @@ func TestAnalyze(t *testing.T) {
 // extended patterns, which bash must be told to by shopt -s extglob.
 func TestAnalyzeAgainstBash(t *testing.T) {
 	t.Parallel()
-	bash, err := exec.LookPath("bash")
-	if err != nil {
-		if os.Getenv("OPENCODE_TEST_E2E") != "" {
-			t.Fatal("there is no bash to compare with")
-		}
-		t.Skip("SKIPPED: there is no bash to compare with")
-	}
+	bash := findBash(t)
 	var script strings.Builder
 	list := examples(t)
 	for i, e := range list {
